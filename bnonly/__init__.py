@@ -1,0 +1,32 @@
+"""bnonly: networks of random features, of which only gamma and beta (or another small group) train.
+
+    import bnonly
+    net = bnonly.network("cifar_resnet56", seed=7)      # frozen random weights, nothing trained yet
+    bnonly.freeze_all_but(net, "bn")                    # -> the parameters that train
+
+torch is imported when one of these is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnonly.networks import network
+    from bnonly.trainable import freeze_all_but
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "freeze_all_but", "network"]
+
+_HOMES = {"network": "bnonly.networks", "freeze_all_but": "bnonly.trainable"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'bnonly' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

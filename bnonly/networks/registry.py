@@ -1,0 +1,99 @@
+"""Architectures by name. Names are parsed here without torch, so that a configuration can be checked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bnonly.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
+
+
+def _six_n_plus_two(depth: int, factor: int = 1) -> str | None:
+    if depth < 8 or depth % 6 != 2:
+        near = [d for d in (depth // 6 * 6 - 4, depth // 6 * 6 + 2, depth // 6 * 6 + 8) if d >= 8][:2]
+        return f"depth {depth} is not 6n+2: use for example {' or '.join(map(str, near))}"
+    return "the width factor is at least 1" if factor < 1 else None
+
+
+def _imagenet_depth(depth: int) -> str | None:
+    known = ", ".join(map(str, IMAGENET_DEPTHS))
+    return None if depth in IMAGENET_DEPTHS else f"depth {depth} is not among {known} (cifar_resnet takes any 6n+2)"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Names of one pattern, the function that builds them, and what it refuses."""
+
+    pattern: str  # its groups are the builder's integer arguments
+    builder: str  # module:function
+    classes: int  # outputs unless told
+    resolution: int  # pixels a side it was made for
+    refusal: Callable[..., str | None]
+    listed: tuple[str, ...]
+
+
+FAMILIES = (
+    Family(
+        r"cifar_resnet(?P<depth>\d{1,5})",
+        "bnonly.networks.cifar_resnet:cifar_resnet",
+        10,
+        32,
+        _six_n_plus_two,
+        tuple(f"cifar_resnet{depth}" for depth in (14, 32, 56, 110, 218, 434, 866)),
+    ),
+    Family(
+        r"cifar_wrn(?P<depth>\d{1,5})_(?P<factor>\d{1,3})",
+        "bnonly.networks.cifar_resnet:cifar_resnet",
+        10,
+        32,
+        _six_n_plus_two,
+        tuple(f"cifar_wrn14_{factor}" for factor in (1, 2, 4, 8, 16, 32)),
+    ),
+    Family(
+        r"resnet(?P<depth>\d{1,5})",
+        "bnonly.networks.imagenet_resnet:imagenet_resnet",
+        1000,
+        224,
+        _imagenet_depth,
+        tuple(f"resnet{depth}" for depth in IMAGENET_DEPTHS),
+    ),
+)
+
+LISTED = tuple(name for family in FAMILIES for name in family.listed)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A parsed name: its family and the integers in it."""
+
+    name: str
+    family: Family
+    arguments: dict[str, int]
+
+    def build(self, classes: int | None = None) -> nn.Module:
+        """The module as its builder makes it, on torch's current default device."""
+        module, function = self.family.builder.split(":")
+        make = getattr(import_module(module), function)
+        return make(**self.arguments, classes=classes or self.family.classes)
+
+
+def parse(name: str) -> Architecture:
+    """The architecture of that name. Raises BadInput, with the nearest known name, for any other."""
+    for family in FAMILIES:
+        if match := re.fullmatch(family.pattern, name):
+            arguments = {key: int(value) for key, value in match.groupdict().items()}
+            if refusal := family.refusal(**arguments):
+                raise BadInput(f"network {name!r} is impossible: {refusal}")
+            return Architecture(name, family, arguments)
+    near = get_close_matches(name, LISTED, n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise BadInput(f"network {name!r} is unknown{hint} (`bnonly networks` lists them)")

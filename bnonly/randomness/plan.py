@@ -1,0 +1,78 @@
+"""The plan: which parameter of a network is drawn from which stream.
+
+All parameters in state_dict order, buffers left out; a parameter's place is its stream's index. Nothing but the
+network's structure decides it, so a seed and an architecture's name are enough to grow the same network anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from bnonly.errors import BadInput
+
+Role = Literal["weight", "bias", "gamma", "beta"]
+Scale = Literal["fan_in", "fan_out"]
+
+BATCH_NORMS = (_BatchNorm,)
+NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+FEATURES = (_ConvNd, nn.Linear)
+
+# A parameter that random:K adds beside a convolution's weight: it repeats scalars that the plan already holds.
+RANDOM_VALUES = "random_values"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta."""
+
+    index: int
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    fan_in: int = 0
+    fan_out: int = 0
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+def plan(net: nn.Module) -> list[Entry]:
+    """The plan of a network, in order. Raises BadInput where a parameter's kind has no rule."""
+    owners = {
+        f"{path}.{name}".lstrip("."): module
+        for path, module in net.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    names = [name for name, _ in net.named_parameters() if name.rpartition(".")[2] != RANDOM_VALUES]
+    parameters = dict(net.named_parameters())
+    return [_entry(index, name, owners[name], tuple(parameters[name].shape)) for index, name in enumerate(names)]
+
+
+def _entry(index: int, name: str, owner: nn.Module, shape: tuple[int, ...]) -> Entry:
+    own = name.rpartition(".")[2]
+    if isinstance(owner, NORMS) and own in ("weight", "bias"):
+        return Entry(index, name, "gamma" if own == "weight" else "beta", shape)
+    if isinstance(owner, FEATURES) and own in ("weight", "bias"):
+        fan_in, fan_out = _fans(owner)
+        return Entry(index, name, own, shape, fan_in, fan_out)
+    raise BadInput(
+        f"parameter {name} of {type(owner).__name__} has no rule for its initial values: bnonly knows convolutions, "
+        "linear layers and normalisation layers"
+    )
+
+
+def _fans(layer: nn.Module) -> tuple[int, int]:
+    """Scalars that meet in one output, and outputs that one input reaches: per group, times the kernel's area."""
+    if isinstance(layer, _ConvNd):
+        area = prod(layer.kernel_size)
+        return layer.in_channels // layer.groups * area, layer.out_channels // layer.groups * area
+    assert isinstance(layer, nn.Linear)
+    return layer.in_features, layer.out_features

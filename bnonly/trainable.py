@@ -1,0 +1,215 @@
+"""Which parameters train: named groups and their sums.
+
+Normalisation layers are found by type, output layer and shortcuts by the role the network declares (`net.roles`),
+convolution channels by type; nothing is found by its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from bnonly.errors import BadInput
+from bnonly.groups import parse_group, random_count
+from bnonly.randomness import bngen
+from bnonly.randomness.plan import BATCH_NORMS, NORMS, RANDOM_VALUES, plan
+
+
+def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> list[nn.Parameter]:
+    """Freeze every parameter of `net` but the group's; returns the parameters that train, in the network's order.
+
+    group: a name of `bnonly.groups.GROUPS` or a sum of them. seed: for random:K, where the positions come from; the
+    network's own unless given. Layers stay in the mode they are in: BatchNorm goes on using batch statistics in
+    train mode. Call it again to change the group; trained values stay as they are.
+    Raises BadInput, in a sentence, for a group that this network cannot train.
+    """
+    parts = parse_group(group)
+    chosen = select(net, group)
+    for layer in list(net.modules()):
+        if isinstance(layer, ScalarTrained):
+            _withdraw_scalars(layer)
+    if count := random_count(parts):
+        _check_random(net, count)
+        indices = {entry.name: entry.index for entry in plan(net)}
+    net.requires_grad_(False)
+    for parameter in chosen.values():
+        parameter.requires_grad_(True)
+    if count:
+        seed = _seed(net, seed)
+        for name, layer in _convolutions(net).items():
+            if not layer.weight.requires_grad:
+                _train_scalars(layer, count, seed, indices[f"{name}.weight".lstrip(".")])
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+
+def select(net: nn.Module, group: str) -> dict[str, nn.Parameter]:
+    """The existing parameters a group names, by name; of random:K those of its values that already train."""
+    parts = parse_group(group)
+    named = dict(net.named_parameters())
+    names = {name for part in parts for name in _names(net, part)}
+    return {name: parameter for name, parameter in named.items() if name in names}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of parameters by the columns of the paper's table 1."""
+
+    total: int
+    bn: int
+    output: int
+    shortcut: int
+
+
+def count(net: nn.Module) -> Counts:
+    """How many parameters each column of the paper's table has; 0 where the network has no such part."""
+
+    def size(names: set[str]) -> int:
+        return sum(parameter.numel() for name, parameter in net.named_parameters() if name in names)
+
+    declared = {role: set(_of_role(net, role)) for role in ("output", "shortcut")}
+    total = sum(entry.size for entry in plan(net))
+    return Counts(total, size(_of_norms(net, BATCH_NORMS)), size(declared["output"]), size(declared["shortcut"]))
+
+
+def _names(net: nn.Module, part: str) -> set[str]:
+    if part == "none":
+        return set()
+    if part == "all":
+        return {entry.name for entry in plan(net)}
+    if part.startswith("random:"):
+        return {name for name, _ in net.named_parameters() if name.rpartition(".")[2] == RANDOM_VALUES}
+    if part in ("output", "shortcut"):
+        found = set(_of_role(net, part))
+        missing = f"it declares no {part} layer"
+    else:
+        kinds = BATCH_NORMS if part == "bn" else NORMS
+        wanted = {"gamma": ("weight",), "beta": ("bias",)}.get(part, ("weight", "bias"))
+        found = {name for name in _of_norms(net, kinds) if name.rpartition(".")[2] in wanted}
+        missing = f"it has no {'BatchNorm' if part == 'bn' else 'normalisation'} layer with parameters"
+    if not found:
+        raise BadInput(f"group {part} is impossible for {_title(net)}: {missing}")
+    return found
+
+
+def _of_norms(net: nn.Module, kinds: tuple[type, ...]) -> set[str]:
+    return {
+        f"{path}.{name}".lstrip(".")
+        for path, layer in net.named_modules()
+        if isinstance(layer, kinds)
+        for name, _ in layer.named_parameters(recurse=False)
+    }
+
+
+def _of_role(net: nn.Module, role: str) -> list[str]:
+    roles: dict[str, list[str]] = getattr(net, "roles", {})
+    return [
+        f"{path}.{name}".lstrip(".")
+        for path in roles.get(role, [])
+        for name, _ in net.get_submodule(path).named_parameters()
+        if name.rpartition(".")[2] != RANDOM_VALUES
+    ]
+
+
+def _convolutions(net: nn.Module) -> dict[str, _ConvNd]:
+    return {path: layer for path, layer in net.named_modules() if isinstance(layer, _ConvNd)}
+
+
+def _title(net: nn.Module) -> str:
+    origin = getattr(net, "origin", None)
+    return origin.name if origin else type(net).__name__
+
+
+def _seed(net: nn.Module, seed: int | None) -> int:
+    if seed is not None:
+        return seed
+    if (origin := getattr(net, "origin", None)) is None:
+        raise BadInput("random:K draws its positions from a seed, and this network has none: pass seed=")
+    return origin.seed
+
+
+def _check_random(net: nn.Module, count: int) -> None:
+    layers = _convolutions(net)
+    largest = max((layer.weight[0].numel() for layer in layers.values()), default=0)
+    if count > largest:
+        what = f"its largest filter has {largest} scalars" if largest else "it has no convolution"
+        raise BadInput(f"group random:{count} is impossible for {_title(net)}: {what}")
+    for path, layer in layers.items():
+        if type(layer).forward not in _PLAIN_FORWARDS:
+            raise BadInput(
+                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} computes its weight "
+                "in a forward of its own"
+            )
+
+
+_PLAIN_FORWARDS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
+
+
+class ScalarTrained(_ConvNd):
+    """A convolution of which only some scalars train: `random_values` [channels, K] at `random_positions`.
+
+    The values are a small parameter of their own, so momentum and weight decay can touch nothing else. Each forward
+    (and state_dict) writes them into `weight`, which therefore always shows what the layer computes with.
+    """
+
+    random_values: nn.Parameter
+    random_positions: Tensor  # int64 [channels, K], places among a channel's scalars in C order
+    _conv_forward: Any
+
+    def effective_weight(self) -> Tensor:
+        """`weight` with the trained scalars put in; differentiable in them alone."""
+        frozen = self.weight.detach()
+        return frozen.flatten(1).scatter(1, self.random_positions, self.random_values).view(frozen.shape)
+
+    def write_back(self) -> None:
+        with torch.no_grad():
+            self.weight.copy_(self.effective_weight())
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.effective_weight()
+        with torch.no_grad():
+            self.weight.copy_(weight)
+        return self._conv_forward(x, weight, self.bias)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        self.write_back()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+
+class _ScalarTrainedConv1d(ScalarTrained, nn.Conv1d):
+    pass
+
+
+class _ScalarTrainedConv2d(ScalarTrained, nn.Conv2d):
+    pass
+
+
+class _ScalarTrainedConv3d(ScalarTrained, nn.Conv3d):
+    pass
+
+
+_SCALAR_TRAINED = {
+    nn.Conv1d: _ScalarTrainedConv1d,
+    nn.Conv2d: _ScalarTrainedConv2d,
+    nn.Conv3d: _ScalarTrainedConv3d,
+}
+
+
+def _train_scalars(layer: _ConvNd, count: int, seed: int, index: int) -> None:
+    channels, scalars = layer.weight.shape[0], layer.weight[0].numel()
+    stream = bngen.stream_number(bngen.POSITIONS, index)
+    places = torch.from_numpy(bngen.positions(seed, stream, channels, scalars, count)).to(layer.weight.device)
+    values = layer.weight.detach().flatten(1).gather(1, places)
+    # In place, so that whoever holds the layer (hooks, a parent's list) holds the one that trains.
+    layer.__class__ = _SCALAR_TRAINED[type(layer)]
+    layer.register_parameter(RANDOM_VALUES, nn.Parameter(values))
+    layer.register_buffer("random_positions", places, persistent=False)
+
+
+def _withdraw_scalars(layer: ScalarTrained) -> None:
+    layer.write_back()
+    del layer.random_values, layer.random_positions
+    layer.__class__ = next(plain for plain, ours in _SCALAR_TRAINED.items() if isinstance(layer, ours))
