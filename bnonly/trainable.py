@@ -28,18 +28,17 @@ def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> li
     Raises BadInput, in a sentence, for a group that this network cannot train.
     """
     parts = parse_group(group)
-    chosen = select(net, group)
+    chosen = set(select(net, group))
+    if count := random_count(parts):
+        _check_random(net, count)
+        seed = _seed(net, seed)
     for layer in list(net.modules()):
         if isinstance(layer, ScalarTrained):
             _withdraw_scalars(layer)
-    if count := random_count(parts):
-        _check_random(net, count)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name in chosen)
+    if count and seed is not None:
         indices = {entry.name: entry.index for entry in plan(net)}
-    net.requires_grad_(False)
-    for parameter in chosen.values():
-        parameter.requires_grad_(True)
-    if count:
-        seed = _seed(net, seed)
         for name, layer in _convolutions(net).items():
             if not layer.weight.requires_grad:
                 _train_scalars(layer, count, seed, indices[f"{name}.weight".lstrip(".")])
@@ -79,7 +78,7 @@ def _names(net: nn.Module, part: str) -> set[str]:
     if part == "none":
         return set()
     if part == "all":
-        return {entry.name for entry in plan(net)}
+        return {name for name, _ in net.named_parameters()}
     if part.startswith("random:"):
         return {name for name, _ in net.named_parameters() if name.rpartition(".")[2] == RANDOM_VALUES}
     if part in ("output", "shortcut"):
@@ -138,14 +137,11 @@ def _check_random(net: nn.Module, count: int) -> None:
         what = f"its largest filter has {largest} scalars" if largest else "it has no convolution"
         raise BadInput(f"group random:{count} is impossible for {_title(net)}: {what}")
     for path, layer in layers.items():
-        if type(layer).forward not in _PLAIN_FORWARDS:
+        if not isinstance(layer, ScalarTrained) and type(layer) not in _SCALAR_TRAINED:
             raise BadInput(
-                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} computes its weight "
-                "in a forward of its own"
+                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} is no plain "
+                "convolution"
             )
-
-
-_PLAIN_FORWARDS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward)
 
 
 class ScalarTrained(_ConvNd):
@@ -191,7 +187,7 @@ class _ScalarTrainedConv3d(ScalarTrained, nn.Conv3d):
     pass
 
 
-_SCALAR_TRAINED = {
+_SCALAR_TRAINED: dict[type[_ConvNd], type[ScalarTrained]] = {
     nn.Conv1d: _ScalarTrainedConv1d,
     nn.Conv2d: _ScalarTrainedConv2d,
     nn.Conv3d: _ScalarTrainedConv3d,

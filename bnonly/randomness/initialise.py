@@ -96,11 +96,13 @@ def _orthogonal(seed: int, stream: int, shape: tuple[int, ...]) -> NDArray[np.fl
     return np.ascontiguousarray(q.T if rows < columns else q, np.float32)
 
 
-def digest(net: nn.Module) -> str:
-    """SHA-256 of all parameters in plan order, as little-endian float32 in C order."""
+def frozen_digest(net: nn.Module) -> str:
+    """SHA-256 of the parameters that do not train, in plan order, as little-endian float32 in C order."""
     parameters = dict(net.named_parameters())
     total = hashlib.sha256()
     for entry in plan(net):
+        if parameters[entry.name].requires_grad:
+            continue
         host = parameters[entry.name].detach().to("cpu", torch.float32).contiguous()
         total.update(np.ascontiguousarray(host.numpy(), dtype="<f4").data)
     return total.hexdigest()

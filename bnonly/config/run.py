@@ -1,0 +1,99 @@
+"""One run: the whole configuration, and the digest that names its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bnonly.config.base import Section
+from bnonly.config.data import DataConfig
+from bnonly.config.network import NetworkConfig
+from bnonly.config.training import SPEEDS, TrainingConfig
+from bnonly.groups import parse_group
+
+# Fields that decide no number of the result.
+NOT_IN_ID = ("experiment", "out", "tracking", "project", "data.path")
+NOT_IN_ID += ("training.device", "training.threads", "training.keep_gamma_every")
+
+
+class RunConfig(Section):
+    """Everything that decides a run. `speed: paper | fast` is shorthand for precision and memory format."""
+
+    version: Literal[1] = 1
+    """Of this schema; a changed default raises it."""
+    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "fit"
+    """Folder within out, and the wandb group."""
+    out: Path = Path("runs")
+    """Where runs are kept: out/experiment/id."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 128)] = 0
+    """Decides initial values, random positions, data order and augmentation."""
+    group: str = "bn"
+    """What trains: bn, gamma, beta, output, shortcut, random:K, norm, all, none, or a sum as bn+output."""
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    tracking: Literal["off", "offline", "online", "auto"] = "auto"
+    """wandb: auto is online where one is logged in, else offline; it never stops a run."""
+    project: str = "bnonly"
+    """wandb's project."""
+
+    @field_validator("group")
+    @classmethod
+    def _is_group(cls, group: str) -> str:
+        return "+".join(parse_group(group))
+
+    @field_validator("tracking", mode="before")
+    @classmethod
+    def _yaml_off(cls, mode: Any) -> Any:
+        return "off" if mode is False else mode  # YAML reads a bare off as false
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        if (speed := given.pop("speed", None)) is not None:
+            if speed not in SPEEDS:
+                raise ValueError(f"speed {speed!r} is unknown: use paper or fast")
+            training = given.get("training", {})
+            if isinstance(training, dict):
+                given["training"] = SPEEDS[speed] | training
+        # A part that is not named gets its dependent defaults all the same.
+        return {"data": {}, "training": {}} | given
+
+    def plain(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dictionaries only."""
+        return self.model_dump(mode="json")
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide numbers and differ from their defaults, by dotted name.
+
+        Defaults are left out so that an option added later does not rename the runs made before it.
+        """
+        defaults, own = _flat(RunConfig.model_construct().plain()), _flat(self.plain())
+        return {
+            name: value
+            for name, value in own.items()
+            if name not in NOT_IN_ID and (name not in defaults or value != defaults[name])
+        }
+
+    @property
+    def id(self) -> str:
+        """Ten hexadecimal digits that name this run among all others."""
+        text = json.dumps({"version": self.version} | self.deciding(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "optimizer_options":
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

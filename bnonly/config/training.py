@@ -1,0 +1,92 @@
+"""Optimiser, schedule and speed. The defaults are the paper's CIFAR-10 recipe (Frankle et al. 2021, appendix)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from bnonly.config.base import Section
+from bnonly.groups import parse_group
+
+SPEEDS = {
+    "paper": {"precision": "fp32", "memory_format": "contiguous"},
+    "fast": {"precision": "bf16", "memory_format": "channels_last"},
+}
+"""What `speed: paper` and `speed: fast` stand for; only these fields are stored."""
+
+
+class TrainingConfig(Section):
+    """How the group is trained, on what, and how often gamma is kept."""
+
+    epochs: Annotated[int, Field(ge=1, le=1 << 20)] = 160
+    """Passes over the training images."""
+    batch_size: PositiveInt = 128
+    """Images a step; the last step of an epoch takes what is left."""
+    optimizer: str = "sgd"
+    """sgd, or any optimiser of torch.optim by its name (adamw, rmsprop, ...)."""
+    lr: PositiveFloat = 0.1
+    """Learning rate after warm-up, before any milestone."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd; other optimisers take theirs from optimizer_options."""
+    optimizer_options: dict[str, bool | int | float | list[float]] = {}
+    """Further arguments of the optimiser, for example {nesterov: true} or {betas: [0.9, 0.99]}."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """L2 penalty of everything in decay_group that trains; the paper's code decays gamma and beta too."""
+    decay_group: str = "all"
+    """Group that weight decay applies to, among the parameters that train."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each target spread evenly over the classes; reported losses of the test set have none."""
+    schedule: Literal["milestones", "cosine", "constant"] = "milestones"
+    """How the rate falls: in steps at the milestones, along half a cosine to 0, or not at all."""
+    milestones: tuple[PositiveFloat, ...] | None = None
+    """Epochs after which the rate is multiplied by lr_factor; unset: 1/2 and 3/4 of epochs, the paper's 80 and 120."""
+    lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """What the rate is multiplied by at each milestone."""
+    warmup: NonNegativeFloat = 0.0
+    """Epochs over which the rate rises linearly from 0."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of forward and backward; bf16 is torch's automatic mixed precision, parameters stay float32."""
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """Layout of activations; channels_last is faster on most processors and equal within rounding."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps. Does not change a run's id."""
+    threads: PositiveInt | None = None
+    """CPU threads, torch's own choice unless set. Does not change a run's id."""
+    keep_gamma_every: PositiveInt = 10
+    """Epochs between two stored copies of gamma and beta; the first and the last are always kept."""
+
+    @field_validator("decay_group")
+    @classmethod
+    def _is_group(cls, group: str) -> str:
+        parse_group(group)
+        return group
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        kind, _, number = device.partition(":")
+        if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()):
+            raise ValueError("use auto, cpu, cuda, cuda:N or mps")
+        return device
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scaled_milestones(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("milestones") is not None:
+            return given
+        if given.get("schedule", "milestones") != "milestones":
+            return given
+        try:
+            epochs = float(given.get("epochs", 160))
+        except (TypeError, ValueError):
+            return given  # epochs itself will be refused
+        return given | {"milestones": [epochs / 2, epochs * 3 / 4]} if epochs > 0 else given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainingConfig:
+        if self.milestones is not None and list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones {list(self.milestones)} must rise")
+        if self.warmup > self.epochs:
+            raise ValueError(f"a warm-up of {self.warmup} epochs is longer than the {self.epochs} epochs of training")
+        return self

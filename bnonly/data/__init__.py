@@ -1,0 +1,1 @@
+"""Images in memory: where they come from (`sources`) and how they become batches on the device (`batches`)."""

@@ -1,0 +1,1 @@
+"""What a network in hand says of itself. Takes networks and tensors, opens no files."""

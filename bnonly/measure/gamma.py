@@ -1,0 +1,84 @@
+"""Gamma: how much of it is near zero, layer by layer, and what becomes of a network when that is set to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from bnonly.errors import BadInput
+from bnonly.randomness.plan import NORMS
+
+THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+def norm_layers(net: nn.Module) -> dict[str, nn.Module]:
+    """Every normalisation layer that has a gamma, by name, in the network's order."""
+    return {
+        name: layer for name, layer in net.named_modules() if isinstance(layer, NORMS) and layer.weight is not None
+    }
+
+
+def gammas(net: nn.Module) -> dict[str, Tensor]:
+    """gamma by layer, each [channels], detached."""
+    return {name: layer.weight.detach() for name, layer in norm_layers(net).items()}
+
+
+def betas(net: nn.Module) -> dict[str, Tensor]:
+    """beta by layer, each [channels], detached; layers without one (RMSNorm) are left out."""
+    return {
+        name: layer.bias.detach()
+        for name, layer in norm_layers(net).items()
+        if getattr(layer, "bias", None) is not None
+    }
+
+
+def sparsity(net: nn.Module, thresholds: tuple[float, ...] = THRESHOLDS) -> dict[str, object]:
+    """Fractions of |gamma| strictly below each threshold, over all channels and by layer, and gamma's quantiles.
+
+    {"thresholds": [...], "below": [...], "quantiles": {q: gamma}, "layers": {name: [...]}}, fractions in 0..1 in the
+    thresholds' order. An empty dictionary for a network without normalisation.
+    """
+    by_layer = gammas(net)
+    if not by_layer:
+        return {}
+    bounds = torch.tensor(thresholds, device=next(iter(by_layer.values())).device)
+
+    def below(gamma: Tensor) -> Tensor:
+        return (gamma.abs()[:, None] < bounds).double().mean(0)
+
+    everything = torch.cat(list(by_layer.values())).float()
+    fractions = torch.stack([below(everything), *(below(gamma) for gamma in by_layer.values())]).tolist()
+    levels = torch.tensor(QUANTILES, device=everything.device)
+    return {
+        "thresholds": list(thresholds),
+        "below": fractions[0],
+        "quantiles": dict(zip(map(str, QUANTILES), everything.quantile(levels).tolist(), strict=True)),
+        "layers": dict(zip(by_layer, fractions[1:], strict=True)),
+    }
+
+
+@contextmanager
+def clamped(net: nn.Module, threshold: float) -> Iterator[int]:
+    """Within the block every |gamma| < threshold is 0; afterwards gamma is as it was. Yields the channels clamped.
+
+    Raises BadInput for a negative threshold or a network without gamma.
+    """
+    if not threshold >= 0:
+        raise BadInput(f"a threshold of {threshold} is impossible: it bounds |gamma|, so it is at least 0")
+    before = {name: gamma.clone() for name, gamma in gammas(net).items()}
+    if not before:
+        raise BadInput(f"{type(net).__name__} has no gamma to clamp")
+    try:
+        count = 0
+        for gamma in gammas(net).values():
+            small = gamma.abs() < threshold
+            gamma[small] = 0
+            count += int(small.sum())
+        yield count
+    finally:
+        for name, gamma in gammas(net).items():
+            gamma.copy_(before[name])

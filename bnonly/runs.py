@@ -1,0 +1,130 @@
+"""A run's folder: layout, lock, tolerant reading. Without torch, shared by training, experiments and analysis.
+
+    out/experiment/id/
+      config.yaml     the whole configuration, resolved
+      metrics.jsonl   one line an epoch, appended and flushed
+      gamma/          gamma and beta by layer, at the epochs kept
+      last.ckpt       where training stands; last.ckpt.previous the one before
+      final.safetensors, result.json     written at the end, result.json last: a run without it is not done
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from bnonly.config import RunConfig
+from bnonly.errors import BadInput, RunRefused
+from bnonly.files import write_atomically
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on the disk. Reading never raises for a run that is still going on or was cut off."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, config: RunConfig) -> RunFolder:
+        return cls(config.out / config.experiment / config.id)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "last.ckpt"
+
+    @property
+    def final(self) -> Path:
+        return self.path / "final.safetensors"
+
+    def gamma(self, epoch: int) -> Path:
+        return self.path / "gamma" / f"epoch-{epoch:03d}.safetensors"
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run ended with, or None while it has not."""
+        try:
+            return json.loads((self.path / "result.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def finish(self, result: dict[str, Any]) -> None:
+        write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+    def config(self) -> RunConfig | None:
+        """The configuration the run was started with, or None where there is none that can be read."""
+        try:
+            return RunConfig.model_validate(yaml.safe_load((self.path / "config.yaml").read_text()))
+        except (FileNotFoundError, yaml.YAMLError, ValueError):
+            return None
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The epochs recorded so far, in order; a torn last line is passed over."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """One more line, on the disk when this returns."""
+        try:
+            with (self.path / "metrics.jsonl").open("ab") as file:
+                file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BadInput(f"{self.path / 'metrics.jsonl'} cannot be written ({error.strerror})") from error
+
+    def rewrite_metrics(self, records: list[dict[str, Any]]) -> None:
+        lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in records)
+        write_atomically(self.path / "metrics.jsonl", "".join(lines).encode())
+
+    def start(self, config: RunConfig) -> None:
+        """Write config.yaml, or check that the one there is of the same run. Raises RunRefused."""
+        path = self.path / "config.yaml"
+        if not path.exists():
+            text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
+            write_atomically(path, text.encode())
+            return
+        there = self.config()
+        if there is None or there.id != config.id:
+            raise RunRefused(
+                f"{path} is not the configuration this folder was made with: restore it, or move the folder away"
+            )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other process off this run. Raises RunRefused, naming who has it; freed when a process dies."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise RunRefused(f"{self.path} is in use by {self._holder()}: wait for it, or stop it first") from error
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be written ({error.strerror}): choose another --out") from error
+        try:
+            write_atomically(self.path / ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
+            yield
+        finally:
+            lock.release()
+
+    def _holder(self) -> str:
+        try:
+            return (self.path / ".holder").read_text()
+        except OSError:
+            return "another process"

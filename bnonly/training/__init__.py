@@ -1,0 +1,1 @@
+"""Training one group of a random network: the LightningModule, the quiet Trainer around it, checkpoints, tracking."""

@@ -1,0 +1,25 @@
+"""Keep freed activations in the process.
+
+glibc gives large freed blocks back to the system at once; the page faults of taking them again next step cost more
+than what freezing the weights saves. The thresholds are raised from within, so nobody has to set a variable.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Raise glibc's mmap and trim thresholds for this process; does nothing where there is no glibc."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+    mallopt(_M_TOP_PAD, 1 << 28)

@@ -1,0 +1,62 @@
+"""What a result was made with, besides its configuration."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import bnonly
+from bnonly.errors import BadInput
+
+
+def pick_device(wanted: str) -> torch.device:
+    """auto: CUDA, else Apple's MPS, else the CPU. Raises BadInput for a device this machine has not got."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    device = torch.device(wanted)
+    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not there[device.type]:
+        raise BadInput(f"training.device {wanted} is not on this machine: use auto, or cpu")
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, device, threads and git revision, as plain values."""
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    packages = ("torch", "lightning", "numpy")
+    return {
+        "bnonly": bnonly.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in packages},
+        "device": device.type,
+        "device_name": named,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "git": _revision(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def _revision() -> str | None:
+    """Of the checkout this package runs from, with + where it has changes; None from a wheel."""
+    root = Path(bnonly.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,218 @@
+"""The LightningModule that trains one group of a random network, and leaves a run folder behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bnonly.config import RunConfig
+from bnonly.data.batches import Batches
+from bnonly.errors import Interrupted, TrainingFailed
+from bnonly.files import write_safetensors
+from bnonly.measure.accuracy import Score, autocast, evaluate, score, tally
+from bnonly.measure.gamma import betas, gammas, sparsity
+from bnonly.runs import RunFolder
+from bnonly.training import checkpoint
+from bnonly.training.optimizers import optimizer
+from bnonly.training.schedule import rate
+
+
+class Listener(Protocol):
+    """Whoever watches a run: the terminal, wandb, a sweep's table."""
+
+    def step(self, epoch: int, step: int, sums: Tensor) -> None: ...
+
+    def epoch(self, record: dict[str, Any], net: nn.Module) -> None: ...
+
+
+class GroupTraining(lightning.LightningModule):
+    """Trains what `freeze_all_but` left trainable in `net`; everything else keeps its random values.
+
+    The position (epoch, step) is the module's own, and the data's order follows from it, so training goes on from a
+    checkpoint to the bit. An epoch ends with an evaluation, a line in metrics.jsonl and a new checkpoint, in that
+    order. BatchNorm stays in train mode while training, whatever trains.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        config: RunConfig,
+        train: Batches,
+        test: Batches,
+        folder: RunFolder,
+        digests: dict[str, str],
+        listeners: tuple[Listener, ...] = (),
+    ):
+        super().__init__()
+        self.automatic_optimization = False
+        self.net, self.config, self.folder, self.digests, self.listeners = net, config, folder, digests, listeners
+        self.train_batches, self.test_batches = train, test
+        self.position_epoch, self.position_step = 0, 0  # epochs done, steps done of the next one
+        self.sums = torch.zeros(4, dtype=torch.float64, device=train.labels.device)
+        self.bad_step = torch.full((), -1, device=train.labels.device)
+        self.seconds = 0.0  # of the epoch under way, in earlier sessions too
+        self.stop: str | None = None  # set by a signal: why to stop after this step
+        self.record: dict[str, Any] | None = None
+        self.optimizer = optimizer(net, config.training)
+        self._trains = self.optimizer is not None
+
+    # What Lightning asks for.
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | None:  # type: ignore[override]
+        return self.optimizer
+
+    def train_dataloader(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return _FromPosition(self)  # type: ignore[return-value]
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # made there
+
+    def on_train_epoch_start(self) -> None:
+        self._started = time.perf_counter()
+        self.net.train()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        images, labels = batch
+        with autocast(images.device, self.config.training.precision):
+            logits = self.net(images)
+        logits = logits.float()
+        loss = cross_entropy(logits, labels, label_smoothing=self.config.training.label_smoothing)
+        if self.optimizer is not None:
+            lr = rate(self.config.training, self.position_epoch + self.position_step / self.train_batches.steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            self.optimizer.zero_grad()
+            self.manual_backward(loss)
+            self.optimizer.step()
+        self.sums += tally(logits, labels, loss)
+        self._note_bad_loss(loss.detach())
+        self.position_step += 1
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        for listener in self.listeners:
+            listener.step(self.position_epoch, self.position_step, self.sums)
+        if self.stop is not None and self.position_step < self.train_batches.steps:
+            self._check_finite()
+            self._pause()
+
+    def on_train_epoch_end(self) -> None:
+        self._check_finite()
+        self.position_epoch, self.position_step = self.position_epoch + 1, 0
+        self.close_epoch(score(self.sums))
+        self.sums.zero_()
+        if self.stop is not None and self.position_epoch < self.config.training.epochs:
+            self._pause()
+
+    # An epoch's end.
+
+    def close_epoch(self, train: Score | None) -> None:
+        """Evaluate, record, keep gamma, save. Without a training score: the state before the first step."""
+        trained = self.seconds + time.perf_counter() - self._started if train else 0.0
+        test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision)
+        where = f"epoch {self.position_epoch}"
+        if test.loss != test.loss and train is not None:
+            raise TrainingFailed(self._not_a_number(f"the evaluation after {where}"))
+        self.record = {
+            "epoch": self.position_epoch,
+            "step": self.position_epoch * self.train_batches.steps,
+            "lr": rate(self.config.training, max(0.0, self.position_epoch - 1 / self.train_batches.steps)),
+            "train": _plain(train),
+            "test": _plain(test),
+            "gamma": sparsity(self.net),
+            "seconds": round(trained, 3),
+            "images_per_second": round(train.images / trained, 1) if train else None,
+        }
+        if self._keeps_gamma():
+            values = {f"{name}.weight": gamma.cpu().numpy() for name, gamma in gammas(self.net).items()}
+            values |= {f"{name}.bias": beta.cpu().numpy() for name, beta in betas(self.net).items()}
+            write_safetensors(self.folder.gamma(self.position_epoch), values, {"epoch": str(self.position_epoch)})
+        self.folder.append_metrics(self.record)
+        self.seconds = 0.0
+        self.save()
+        for listener in self.listeners:
+            listener.epoch(self.record, self.net)
+
+    def _keeps_gamma(self) -> bool:
+        epochs, every = self.config.training.epochs, self.config.training.keep_gamma_every
+        return bool(gammas(self.net)) and (self.position_epoch % every == 0 or self.position_epoch == epochs)
+
+    # Saving and going on.
+
+    def save(self) -> None:
+        """Replace last.ckpt by where training stands now."""
+        tensors, options = checkpoint.optimizer_state(self.optimizer)
+        facts = {
+            "run": self.config.id,
+            **self.digests,
+            "epoch": self.position_epoch,
+            "step": self.position_step,
+            "seconds": self.seconds,
+            "record": self.record,
+            "optimizer": options,
+        }
+        state = checkpoint.trained_state(self.net) | tensors
+        # The sums belong to an unfinished epoch; at an epoch's end they are in its record.
+        state["sums"] = self.sums if self.position_step else torch.zeros_like(self.sums)
+        checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
+
+    def restore(self, state: checkpoint.State) -> None:
+        """Stand where the checkpoint stands."""
+        checkpoint.restore_trained(self.net, state.tensors)
+        checkpoint.restore_optimizer(self.optimizer, state)
+        self.sums.copy_(state.tensors["sums"])
+        self.position_epoch, self.position_step = state.facts["epoch"], state.facts["step"]
+        self.seconds, self.record = state.facts["seconds"], state.facts["record"]
+
+    def _pause(self) -> None:
+        if self.position_step:
+            self.seconds += time.perf_counter() - self._started
+            self.save()
+        raise Interrupted(
+            f"stopped by {self.stop} in epoch {self.position_epoch + 1} of {self.config.training.epochs}, after step "
+            f"{self.position_step}, and saved: give the same command again to go on"
+        )
+
+    # A loss that is no number.
+
+    def _note_bad_loss(self, loss: Tensor) -> None:
+        """Remember the first bad step without waiting for a GPU; on a CPU, where looking costs nothing, stop now."""
+        if loss.device.type == "cpu":
+            if not torch.isfinite(loss):
+                raise TrainingFailed(self._not_a_number(self._place(self.position_step)))
+        else:
+            first = ~torch.isfinite(loss) & (self.bad_step < 0)
+            self.bad_step = torch.where(first, self.position_step, self.bad_step)
+
+    def _check_finite(self) -> None:
+        if (step := int(self.bad_step)) >= 0:
+            raise TrainingFailed(self._not_a_number(self._place(step)))
+
+    def _place(self, step: int) -> str:
+        return f"epoch {self.position_epoch + 1}, step {step + 1} of {self.train_batches.steps}"
+
+    def _not_a_number(self, where: str) -> str:
+        kept = "the last good state is kept in last.ckpt" if self.folder.checkpoint.exists() else "nothing was trained"
+        return f"the loss is no finite number in {where}; {kept}: lower training.lr or add training.warmup"
+
+
+class _FromPosition:
+    """The training batches from the module's position on; Lightning iterates over it once an epoch.
+
+    It has no length, since the first epoch after a resume may be a part of one.
+    """
+
+    def __init__(self, module: GroupTraining):
+        self._module = module
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._module.train_batches.epoch(self._module.position_epoch, self._module.position_step)
+
+
+def _plain(values: Score | None) -> dict[str, float] | None:
+    return values and {"loss": values.loss, "top1": values.top1, "top5": values.top5}
