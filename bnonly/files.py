@@ -45,7 +45,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], me
     """A safetensors file of numpy arrays, in place whole or not at all."""
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     write_atomically(path, save(contiguous, metadata))
 
 

@@ -19,8 +19,8 @@ IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
 
 def _six_n_plus_two(depth: int, factor: int = 1) -> str | None:
     if depth < 8 or depth % 6 != 2:
-        near = [d for d in (depth // 6 * 6 - 4, depth // 6 * 6 + 2, depth // 6 * 6 + 8) if d >= 8][:2]
-        return f"depth {depth} is not 6n+2: use for example {' or '.join(map(str, near))}"
+        below = max(8, (depth - 2) // 6 * 6 + 2)
+        return f"depth {depth} is not 6n+2: use for example {below} or {below + 6}"
     return "the width factor is at least 1" if factor < 1 else None
 
 

@@ -111,10 +111,8 @@ def _integers(words: NDArray[np.uint32], dist: Distribution, out: NDArray[np.flo
         out += np.take(_HIGH_PAIR, high, mode="wrap")
     elif dist == "uniform":
         out[:] = (words >> np.uint32(8)).astype(np.int32) * np.int32(2) + np.int32(1 - (1 << 24))
-    elif dist == "sign":
-        out[:] = np.int32(1) - np.int32(2) * (words >> np.uint32(31)).astype(np.int32)
     else:
-        raise BadInput(f"unknown distribution {dist!r}: use one of {', '.join(DISTRIBUTIONS)}")
+        out[:] = np.int32(1) - np.int32(2) * (words >> np.uint32(31)).astype(np.int32)
 
 
 def integers(seed: int, stream: int, count: int, dist: Distribution = "normal") -> NDArray[np.int32]:
@@ -141,6 +139,8 @@ def he_scale(fan: int, dist: Distribution) -> np.float32:
     """The float32 factor that turns z into weights of variance 2/fan (He et al., ICCV 2015, eq. 10)."""
     if fan < 1:
         raise BadInput(f"a fan of {fan} is impossible: it counts the scalars that meet in one output")
+    if dist not in DISTRIBUTIONS:
+        raise BadInput(f"unknown distribution {dist!r}: use one of {', '.join(DISTRIBUTIONS)}")
     unit = {"normal": 2.0**-21, "uniform": _SQRT3 * 2.0**-24, "sign": 1.0}[dist]
     return np.float32(math.sqrt(2.0 / fan) * unit)
 

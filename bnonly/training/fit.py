@@ -15,50 +15,18 @@ import torch
 from torch import nn
 
 from bnonly.config import RunConfig
-from bnonly.data.batches import Batches, Preparation
 from bnonly.data.images import Dataset
-from bnonly.data.sources import load
 from bnonly.errors import RunRefused
 from bnonly.files import write_safetensors
-from bnonly.networks import network
-from bnonly.randomness.initialise import Start, frozen_digest
+from bnonly.randomness.initialise import frozen_digest
 from bnonly.runs import RunFolder
-from bnonly.trainable import freeze_all_but
+from bnonly.trainable import ScalarTrained
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
+from bnonly.training.build import run_batches, run_data, run_network
 from bnonly.training.environment import environment, pick_device
 from bnonly.training.module import GroupTraining, Listener
 from bnonly.training.optimizers import optimizer
-
-_EVALUATION_BATCH = 500
-
-
-def run_network(config: RunConfig, classes: int) -> nn.Module:
-    """The run's network at its start, the group's parameters trainable, on the CPU."""
-    own = config.network
-    net = network(
-        own.name, config.seed, classes=classes, start=Start(own.weights, own.scale, own.gamma, own.beta)
-    )
-    freeze_all_but(net, config.group)
-    return net
-
-
-def run_data(config: RunConfig) -> Dataset:
-    """The run's images, the holdout split off."""
-    data = load(config.data.source, config.data.path, size=config.data.size)
-    return data.held_out(config.data.holdout, config.seed)
-
-
-def run_batches(config: RunConfig, data: Dataset, device: torch.device) -> tuple[Batches, Batches]:
-    """Training and evaluation batches on the device."""
-    last = config.training.memory_format == "channels_last"
-    plain = Preparation(config.data.mean, config.data.std, channels_last=last)
-    augmented = Preparation(config.data.mean, config.data.std, config.data.crop or 0, bool(config.data.flip), last)
-    return (
-        Batches(data.train, config.training.batch_size, augmented, device, config.seed),
-        Batches(data.test, _EVALUATION_BATCH, plain, device),
-    )
-
 
 def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     """Train to the end, from where the run's folder stands; a finished run is left as it is.
@@ -165,8 +133,6 @@ def _finish(module: GroupTraining, data: Dataset, started: float, device: torch.
 
 def _repeated(net: nn.Module) -> int:
     """Scalars that random:K holds a second time."""
-    from bnonly.trainable import ScalarTrained
-
     return sum(layer.random_values.numel() for layer in net.modules() if isinstance(layer, ScalarTrained))
 
 

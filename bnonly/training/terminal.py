@@ -17,10 +17,13 @@ _REFRESH = 0.25  # seconds between two looks at the sums, each of which waits fo
 
 
 class Terminal:
-    """A listener that draws. Use as a context manager, so that the bar is taken away whatever happens."""
+    """A listener that draws. Use as a context manager, so that the bar is taken away whatever happens.
 
-    def __init__(self, config: RunConfig):
-        self._config = config
+    lines: whether each epoch gets its line where there is no terminal.
+    """
+
+    def __init__(self, config: RunConfig, *, lines: bool = True):
+        self._config, self._lines = config, lines
         self._console = console()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -70,7 +73,7 @@ class Terminal:
             self._per_epoch = round(record["seconds"] * record["images_per_second"])
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=epoch)
-        else:
+        elif self._lines:
             self._console.print(self._line(record, epoch, epochs), markup=False)
 
     def _line(self, record: dict[str, Any], epoch: int, epochs: int) -> str:

@@ -1,0 +1,1 @@
+"""Run folders become tidy tables, tables figures, figures a page. No torch."""

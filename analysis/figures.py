@@ -1,0 +1,99 @@
+"""Figures as one would print them: axes with units, a colour-blind safe palette, one subject each."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+
+import matplotlib
+import pandas as pd
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+# Okabe and Ito's colours; a group keeps its colour in every figure.
+COLOURS = {
+    "all": "#0072B2",
+    "bn": "#D55E00",
+    "bn+output": "#CC79A7",
+    "output": "#E69F00",
+    "random:2": "#009E73",
+    "gamma": "#56B4E9",
+    "beta": "#000000",
+    "shortcut": "#999999",
+}
+
+_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "bnonly"}
+
+
+def learning_curves(curves: pd.DataFrame) -> Figure:
+    """Test accuracy over epochs, a line a group; with several seeds the mean and one standard deviation."""
+    with _styled():
+        figure, axes = plt.subplots(figsize=(6.2, 3.6), layout="constrained")
+        test = curves[curves["split"] == "test"]
+        sns.lineplot(
+            test, x="epoch", y="top1", hue="group", errorbar="sd", palette=_palette(test["group"].unique()), ax=axes
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set(xlabel="epoch", ylabel="test accuracy (top-1)", xlim=(0, None), ylim=(0, 1))
+        axes.legend(title="trained group", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def gamma_histograms(by_group: Mapping[str, pd.DataFrame], threshold: float = 0.01) -> Figure:
+    """gamma over all channels, a panel a group on one scale; the share within the threshold stands above it."""
+    with _styled():
+        figure, panels = plt.subplots(
+            1, len(by_group), figsize=(2.6 * len(by_group), 2.7), layout="constrained", sharex=True, squeeze=False
+        )
+        largest = max(table["gamma"].abs().max() for table in by_group.values())
+        for axes, (group, table) in zip(panels[0], by_group.items(), strict=True):
+            share = (table["gamma"].abs() < threshold).mean()
+            sns.histplot(
+                table, x="gamma", bins=60, binrange=(-largest, largest), ax=axes,
+                color=COLOURS.get(group, "#555555"), edgecolor="none", stat="proportion",
+            )  # fmt: skip
+            axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.set(xlabel="gamma", ylabel="share of channels", title=f"{group}\n|gamma| < {threshold:g}: {share:.1%}")
+    return figure
+
+
+def clamp_curve(table: pd.DataFrame) -> Figure:
+    """Accuracy after every |gamma| below a threshold is set to zero, beside the share of channels that are."""
+    with _styled():
+        figure, axes = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
+        axes.plot(table["threshold"], table["top1"], "o-", color=COLOURS["bn"], label="test accuracy")
+        axes.plot(table["threshold"], table["clamped_share"], "s--", color="#555555", label="share of channels clamped")
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        # Linear up to the smallest threshold, since 0, nothing clamped, is a point of the curve.
+        axes.set_xscale("symlog", linthresh=table["threshold"][table["threshold"] > 0].min())
+        axes.set(xlabel="threshold on |gamma|", ylabel="", ylim=(0, 1), xlim=(0, 1.25 * table["threshold"].max()))
+        axes.legend(frameon=False)
+    return figure
+
+
+def svg(figure: Figure, title: str) -> str:
+    """The figure as an inline <svg> that scales with the page; `title` is read to those who cannot see it."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    body = text.getvalue()[text.getvalue().index("<svg") :]
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    return body.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+
+
+def _palette(groups: object) -> dict[str, str]:
+    spare = iter(sns.color_palette("colorblind", 10).as_hex())
+    return {group: COLOURS.get(group) or next(spare) for group in groups}  # type: ignore[attr-defined]
+
+
+def _styled() -> matplotlib.rc_context:  # type: ignore[name-defined]
+    return plt.rc_context({**sns.axes_style("ticks"), **sns.plotting_context("notebook", 0.85), **_STYLE})

@@ -1,0 +1,5 @@
+import sys
+
+from bnonly.cli import main
+
+sys.exit(main())

@@ -1,0 +1,80 @@
+"""The front door: `bnonly VERB ...`. A verb's module is imported when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+
+import bnonly
+from bnonly.errors import BadInput, BnonlyError
+
+VERBS = {
+    "demo": ("experiments.demo:main", "the whole story on bundled digits, in under two minutes"),
+    "networks": ("bnonly.networks.command:main", "list the architectures and their numbers of parameters"),
+    "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
+    "weights": ("bnonly.randomness.command:main", "print the generator's values or their SHA-256"),
+}
+
+# Of the checkout, not of the wheel.
+LABORATORY = ("experiments", "analysis")
+
+
+def usage() -> str:
+    """The text of `bnonly --help`."""
+    verbs = "\n".join(f"  {verb:<12}{says}" for verb, (_, says) in VERBS.items())
+    return (
+        "usage: bnonly VERB [options]    (bnonly VERB --help says more)\n\n"
+        "Networks of random features: freeze every weight, train gamma and beta, watch what they do.\n\n"
+        f"{verbs}\n\n  --version   print the version"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb. Errors that are the user's to mend end in one sentence and a status that is not 0."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(argv)
+    except BnonlyError as error:
+        print(f"bnonly: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("bnonly: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone, as `head` does; nothing more can or need be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"bnonly {bnonly.__version__}")
+        return 0
+    return _function(argv[0])(argv[1:])
+
+
+def _function(verb: str) -> Callable[[list[str]], int]:
+    if verb not in VERBS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
+        raise BadInput(f"unknown verb {verb!r}: {hint}")
+    module, function = VERBS[verb][0].split(":")
+    room = module.partition(".")[0]
+    if room in LABORATORY and find_spec(room) is None:
+        raise BadInput(
+            f"`bnonly {verb}` is part of the laboratory, which the installed package does not carry: clone the "
+            "repository and run it there"
+        )
+    return getattr(import_module(module), function)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

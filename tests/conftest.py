@@ -1,0 +1,22 @@
+"""One torch thread a worker, and no file outside the test's own folder."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too
+os.environ["WANDB_MODE"] = "offline"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("BNONLY_CACHE", str(tmp_path_factory.mktemp("cache")))
