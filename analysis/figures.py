@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -28,21 +32,19 @@ COLOURS = {
     "shortcut": "#999999",
 }
 
-_STYLE = {"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "svg.hashsalt": "bnonly"}
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bnonly",
+}
 
 
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """Test accuracy over epochs, a line a group; with several seeds the mean and one standard deviation."""
     with _styled():
         figure, axes = plt.subplots(figsize=(6.2, 3.6), layout="constrained")
-        test = curves[curves["split"] == "test"]
-        sns.lineplot(
-            test, x="epoch", y="top1", hue="group", errorbar="sd", palette=_palette(test["group"].unique()), ax=axes
-        )
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.set(xlabel="epoch", ylabel="test accuracy (top-1)", xlim=(0, None), ylim=(0, 1))
-        axes.legend(title="trained group", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        _draw_curves(axes, curves)
     return figure
 
 
@@ -52,16 +54,20 @@ def gamma_histograms(by_group: Mapping[str, pd.DataFrame], threshold: float = 0.
         figure, panels = plt.subplots(
             1, len(by_group), figsize=(2.6 * len(by_group), 2.7), layout="constrained", sharex=True, squeeze=False
         )
-        largest = max(table["gamma"].abs().max() for table in by_group.values())
-        for axes, (group, table) in zip(panels[0], by_group.items(), strict=True):
-            share = (table["gamma"].abs() < threshold).mean()
-            sns.histplot(
-                table, x="gamma", bins=60, binrange=(-largest, largest), ax=axes,
-                color=COLOURS.get(group, "#555555"), edgecolor="none", stat="proportion",
-            )  # fmt: skip
-            axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.set(xlabel="gamma", ylabel="share of channels", title=f"{group}\n|gamma| < {threshold:g}: {share:.1%}")
+        _draw_histograms(list(panels[0]), by_group, threshold)
+    return figure
+
+
+def accuracy_and_gamma(curves: pd.DataFrame, by_group: Mapping[str, pd.DataFrame], threshold: float = 0.01) -> Figure:
+    """`learning_curves` above `gamma_histograms`, as one picture."""
+    with _styled():
+        figure = plt.figure(figsize=(2.6 * len(by_group), 6.2), layout="constrained")
+        grid = figure.add_gridspec(2, len(by_group), height_ratios=(1.4, 1))
+        _draw_curves(figure.add_subplot(grid[0, :]), curves)
+        panels: list[Axes] = []
+        for column in range(len(by_group)):
+            panels.append(figure.add_subplot(grid[1, column], sharex=panels[0] if panels else None))
+        _draw_histograms(panels, by_group, threshold)
     return figure
 
 
@@ -70,7 +76,13 @@ def clamp_curve(table: pd.DataFrame) -> Figure:
     with _styled():
         figure, axes = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
         axes.plot(table["threshold"], table["top1"], "o-", color=COLOURS["bn"], label="test accuracy")
-        axes.plot(table["threshold"], table["clamped_share"], "s--", color="#555555", label="share of channels clamped")
+        axes.plot(
+            table["threshold"],
+            table["clamped_share"],
+            "s--",
+            color="#555555",
+            label="share of channels clamped",
+        )
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         # Linear up to the smallest threshold, since 0, nothing clamped, is a point of the curve.
         axes.set_xscale("symlog", linthresh=table["threshold"][table["threshold"] > 0].min())
@@ -90,10 +102,39 @@ def svg(figure: Figure, title: str) -> str:
     return body.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
 
 
-def _palette(groups: object) -> dict[str, str]:
+def _draw_curves(axes: Axes, curves: pd.DataFrame) -> None:
+    test = curves.query("split == 'test'")
+    # Best first, so that the legend stands in the order of the lines.
+    best = {str(group): float(part["top1"].to_numpy().max()) for group, part in test.groupby("group")}
+    groups = sorted(best, key=lambda group: -best[group])
+    sns.lineplot(
+        test, x="epoch", y="top1", hue="group", hue_order=groups, errorbar="sd", palette=_palette(groups), ax=axes
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="epoch", ylabel="test accuracy (top-1)", xlim=(0, None), ylim=(0, 1))
+    axes.legend(title="trained group", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _draw_histograms(panels: list[Axes], by_group: Mapping[str, pd.DataFrame], threshold: float) -> None:
+    largest = max(float(np.abs(table["gamma"].to_numpy()).max()) for table in by_group.values())
+    for axes, (name, table) in zip(panels, by_group.items(), strict=True):
+        share = (table["gamma"].abs() < threshold).mean()
+        colour = COLOURS.get(name.partition(",")[0], "#555555")
+        sns.histplot(
+            table, x="gamma", bins=60, binrange=(-largest, largest), ax=axes,
+            color=colour, edgecolor="none", stat="proportion",
+        )  # fmt: skip
+        axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set(xlabel="gamma", ylabel="share of channels", title=f"{name}\n|gamma| < {threshold:g}: {share:.1%}")
+
+
+def _palette(groups: list[str]) -> dict[str, str]:
     spare = iter(sns.color_palette("colorblind", 10).as_hex())
-    return {group: COLOURS.get(group) or next(spare) for group in groups}  # type: ignore[attr-defined]
+    return {group: COLOURS.get(group) or next(spare) for group in groups}
 
 
-def _styled() -> matplotlib.rc_context:  # type: ignore[name-defined]
-    return plt.rc_context({**sns.axes_style("ticks"), **sns.plotting_context("notebook", 0.85), **_STYLE})
+def _styled() -> AbstractContextManager[None]:
+    settings: Any = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", 0.85), **_STYLE}
+    return plt.rc_context(settings)

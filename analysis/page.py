@@ -33,7 +33,9 @@ th:first-child, td:first-child { text-align: left; }
 <h2>{{ section.heading }}</h2>
 {% for paragraph in section.text %}<p>{{ paragraph }}</p>{% endfor %}
 {% if section.table is not none %}<div class="wide">{{ table(section.table) }}</div>{% endif %}
-{% if section.figure %}<figure>{{ safe(section.figure) }}<figcaption>{{ section.caption }}</figcaption></figure>{% endif %}
+{% if section.figure %}
+<figure>{{ safe(section.figure) }}<figcaption>{{ section.caption }}</figcaption></figure>
+{% endif %}
 </section>
 {% endfor %}
 <footer>{{ footer }}</footer>

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +28,7 @@ def write_atomically(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's own mode shuts the group out
+            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp's own mode shuts the group out
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -41,12 +43,16 @@ def _umask() -> int:
     return mask
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], metadata: dict[str, str]) -> None:
-    """A safetensors file of numpy arrays, in place whole or not at all."""
+def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], facts: Mapping[str, Any]) -> None:
+    """A safetensors file of numpy arrays, in place whole or not at all; equal content gives equal bytes.
+
+    facts: plain values, kept as JSON under the one metadata key "bnonly" (of several, safetensors mixes the order).
+    """
     from safetensors.numpy import save
 
-    contiguous = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-    write_atomically(path, save(contiguous, metadata))
+    # Not ascontiguousarray, which gives a scalar a dimension.
+    whole = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    write_atomically(path, save(whole, {"bnonly": json.dumps(facts, sort_keys=True)}))
 
 
 def cache_folder() -> Path:

@@ -1,11 +1,11 @@
 """A run's folder: layout, lock, tolerant reading. Without torch, shared by training, experiments and analysis.
 
-    out/experiment/id/
-      config.yaml     the whole configuration, resolved
-      metrics.jsonl   one line an epoch, appended and flushed
-      gamma/          gamma and beta by layer, at the epochs kept
-      last.ckpt       where training stands; last.ckpt.previous the one before
-      final.safetensors, result.json     written at the end, result.json last: a run without it is not done
+out/experiment/id/
+  config.yaml     the whole configuration, resolved
+  metrics.jsonl   one line an epoch, appended and flushed
+  gamma/          gamma and beta by layer, at the epochs kept
+  last.ckpt       where training stands; last.ckpt.previous the one before
+  final.safetensors, result.json     written at the end, result.json last: a run without it is not done
 """
 
 from __future__ import annotations

@@ -139,8 +139,7 @@ def _check_random(net: nn.Module, count: int) -> None:
     for path, layer in layers.items():
         if not isinstance(layer, ScalarTrained) and type(layer) not in _SCALAR_TRAINED:
             raise BadInput(
-                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} is no plain "
-                "convolution"
+                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} is no plain convolution"
             )
 
 
@@ -164,11 +163,11 @@ class ScalarTrained(_ConvNd):
         with torch.no_grad():
             self.weight.copy_(self.effective_weight())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         weight = self.effective_weight()
         with torch.no_grad():
             self.weight.copy_(weight)
-        return self._conv_forward(x, weight, self.bias)
+        return self._conv_forward(input, weight, self.bias)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self.write_back()
@@ -208,4 +207,5 @@ def _train_scalars(layer: _ConvNd, count: int, seed: int, index: int) -> None:
 def _withdraw_scalars(layer: ScalarTrained) -> None:
     layer.write_back()
     del layer.random_values, layer.random_positions
-    layer.__class__ = next(plain for plain, ours in _SCALAR_TRAINED.items() if isinstance(layer, ours))
+    plain = next(plain for plain, ours in _SCALAR_TRAINED.items() if isinstance(layer, ours))
+    object.__setattr__(layer, "__class__", plain)

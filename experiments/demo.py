@@ -9,18 +9,17 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from analysis import figures, tables
-from analysis.page import Section, page
 from bnonly.config import RunConfig
 from bnonly.config.command_line import Parser
 from bnonly.errors import BnonlyError
 from bnonly.files import write_atomically
 from bnonly.progress import console
 from bnonly.runs import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GROUPS = ("bn", "output", "bn+output", "random:2", "all")
 NETWORK, EPOCHS, BATCH = "cifar_resnet14", 20, 64
@@ -44,7 +43,12 @@ def config(group: str, seed: int, out: Path) -> RunConfig:
             "network": {"name": NETWORK},
             "data": {"source": "digits"},
             # One thread: batches this small gain nothing from two, and lose much where a second core is busy.
-            "training": {"epochs": EPOCHS, "batch_size": BATCH, "memory_format": "channels_last", "threads": 1},
+            "training": {
+                "epochs": EPOCHS,
+                "batch_size": BATCH,
+                "memory_format": "channels_last",
+                "threads": 1,
+            },
             "tracking": "off",
         }
     )
@@ -53,7 +57,9 @@ def config(group: str, seed: int, out: Path) -> RunConfig:
 def main(argv: list[str]) -> int:
     parser = Parser(prog="bnonly demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights and of everything else (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the random weights and of everything else (default: 0)"
+    )
     options = parser.parse_args(argv)
     say, started = console(), time.monotonic()
     say.print(f"{NETWORK} on digits, {EPOCHS} epochs, seed {options.seed}", markup=False)
@@ -106,6 +112,7 @@ def _check(results: dict[str, dict[str, Any]]) -> None:
 
 def _clamped(folder: RunFolder) -> pd.DataFrame:
     """Accuracy and loss of a run's network after |gamma| < threshold is set to 0, without retraining."""
+    import pandas as pd
     import torch
 
     from bnonly.measure.accuracy import evaluate
@@ -120,7 +127,12 @@ def _clamped(folder: RunFolder) -> pd.DataFrame:
         with clamped(net, threshold) as count:
             score = evaluate(net, test.in_order())
         rows.append(
-            {"threshold": threshold, "clamped_share": count / channels, "top1": score.top1, "loss": score.loss}
+            {
+                "threshold": threshold,
+                "clamped_share": count / channels,
+                "top1": score.top1,
+                "loss": score.loss,
+            }
         )
     return pd.DataFrame(rows)
 
@@ -137,6 +149,11 @@ def _sentence(clamped: pd.DataFrame) -> str:
 def _report(
     folders: dict[str, RunFolder], results: dict[str, dict[str, Any]], clamped: pd.DataFrame, seed: int
 ) -> str:
+    import pandas as pd
+
+    from analysis import figures, tables
+    from analysis.page import Section, page
+
     table = pd.DataFrame(
         {
             "trained group": group,
@@ -166,7 +183,9 @@ def _report(
             Section(
                 "Accuracy by trained group",
                 table=table,
-                figure=figures.svg(figures.learning_curves(tables.curves(folders.values())), "Test accuracy by epoch"),
+                figure=figures.svg(
+                    figures.learning_curves(tables.curves(folders.values())), "Test accuracy by epoch"
+                ),
                 caption="Accuracy on the test images after every epoch. One seed.",
             ),
             Section(
@@ -184,6 +203,6 @@ def _report(
             ),
         ],
         f"Made by `bnonly demo` {environment['bnonly']} with torch {environment['torch']} on {environment['device']} "
-        f"({environment['device_name']}, threads: {environment['threads']}), float32. Digits are not CIFAR-10: nothing "
-        "here is compared with the paper.",
+        f"({environment['device_name']}, threads: {environment['threads']}), float32. Digits are not CIFAR-10: "
+        "nothing here is compared with the paper.",
     )

@@ -4,7 +4,7 @@
 
 The paper's recipe with its milestones scaled to 5 and 7.5 (15 and 22.5) epochs, seed 0, float32, channels_last. Runs
 that are finished are kept, an interrupted one goes on. Writes experiments/results/first_look.csv, a row an epoch
-count and group.
+count and group, and the figure beside it.
 
 Expect the order of the paper's figures at 160 epochs: all > bn+output > bn, and output alone and random:2 below bn;
 the numbers themselves belong to a much shorter schedule and are no reproduction.
@@ -24,6 +24,7 @@ from bnonly.runs import RunFolder
 
 GRID = [("bn", 10), ("output", 10), ("bn+output", 10), ("random:2", 10), ("all", 10), ("bn", 30)]
 TABLE = Path(__file__).parent / "results" / "first_look.csv"
+CURVES, HISTOGRAMS = [("bn", 10), ("output", 10), ("bn+output", 10), ("random:2", 10), ("all", 10)], ["bn", "all"]
 
 # ResNet-14, CIFAR-10, 160 epochs: digitised from the paper's figure, so tagged [D]. The paper's v1 has no curve for
 # the other groups of this table.
@@ -80,9 +81,23 @@ def row(run: RunConfig) -> dict[str, Any] | None:
     }
 
 
+def draw(runs: list[RunConfig], path: Path) -> None:
+    """Accuracy over the ten epochs by group, and gamma at the start and the end. Needs the ten-epoch runs."""
+    from analysis import figures, tables
+
+    short = {run.group: RunFolder.of(run) for run in runs if (run.group, run.training.epochs) in CURVES}
+    histograms = {"as drawn": tables.gammas(short["bn"], 0)}
+    histograms |= {f"{group}, 10 epochs": tables.gammas(short[group], 10) for group in HISTOGRAMS}
+    long = next(run for run in runs if (run.group, run.training.epochs) == ("bn", 30))
+    histograms["bn, 30 epochs"] = tables.gammas(RunFolder.of(long), 30)
+    figures.accuracy_and_gamma(tables.curves(short.values()), histograms).savefig(path, dpi=130)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="CIFAR-10: its tarball, its folder, or an image folder")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--data", type=Path, required=True, help="CIFAR-10: its tarball, its folder, or an image folder"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where the runs are kept (default: runs)")
     parser.add_argument("--table", type=Path, default=TABLE, help="the table to write")
     arguments = parser.parse_args()
@@ -94,6 +109,7 @@ def main() -> None:
         with Terminal(run) as terminal:
             fit(run, (terminal,))
         write_table([line for line in map(row, runs) if line is not None], arguments.table)
+    draw(runs, arguments.table.with_suffix(".png"))
 
 
 def write_table(rows: list[dict[str, Any]], path: Path) -> None:

@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
         near: list[str] = []
         if message.startswith("unrecognized arguments: "):
             unknown = message.split(": ", 1)[1].split()[0].split("=")[0]
-            near = get_close_matches(unknown, [flag for action in self._actions for flag in action.option_strings], n=1)
+            near = get_close_matches(
+                unknown, [flag for action in self._actions for flag in action.option_strings], n=1
+            )
         hint = f"; did you mean {near[0]}?" if near else ""
         raise BadInput(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 

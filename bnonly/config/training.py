@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_
 from bnonly.config.base import Section
 from bnonly.groups import parse_group
 
-SPEEDS = {
+SPEEDS: dict[str, dict[str, str]] = {
     "paper": {"precision": "fp32", "memory_format": "contiguous"},
     "fast": {"precision": "bf16", "memory_format": "channels_last"},
 }
@@ -29,7 +29,7 @@ class TrainingConfig(Section):
     """Learning rate after warm-up, before any milestone."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd; other optimisers take theirs from optimizer_options."""
-    optimizer_options: dict[str, bool | int | float | list[float]] = {}
+    optimizer_options: dict[str, bool | int | float | list[float]] = Field(default={})
     """Further arguments of the optimiser, for example {nesterov: true} or {betas: [0.9, 0.99]}."""
     weight_decay: NonNegativeFloat = 1e-4
     """L2 penalty of everything in decay_group that trains; the paper's code decays gamma and beta too."""
@@ -40,7 +40,7 @@ class TrainingConfig(Section):
     schedule: Literal["milestones", "cosine", "constant"] = "milestones"
     """How the rate falls: in steps at the milestones, along half a cosine to 0, or not at all."""
     milestones: tuple[PositiveFloat, ...] | None = None
-    """Epochs after which the rate is multiplied by lr_factor; unset: 1/2 and 3/4 of epochs, the paper's 80 and 120."""
+    """Epochs after which the rate is multiplied by lr_factor; unset: 1/2 and 3/4 of all (the paper's 80, 120)."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """What the rate is multiplied by at each milestone."""
     warmup: NonNegativeFloat = 0.0

@@ -46,7 +46,13 @@ LAYOUTS = {
         "label_names",
     ),
     "cifar100": Layout(
-        "cifar-100-python.tar.gz", "cifar-100-python", ("train",), ("test",), "meta", "fine_labels", "fine_label_names"
+        "cifar-100-python.tar.gz",
+        "cifar-100-python",
+        ("train",),
+        ("test",),
+        "meta",
+        "fine_labels",
+        "fine_label_names",
     ),
 }
 
@@ -63,7 +69,7 @@ def find(name: str, path: Path) -> Path | None:
 
 
 def cifar(name: str, where: Path) -> Dataset:
-    """The data set from the tarball or folder that `find` found. Raises BadInput, naming the file, if it is damaged."""
+    """The data set from what `find` found. Raises BadInput, naming the file, if it is damaged."""
     layout = LAYOUTS[name]
     members = [*layout.train, *layout.test, layout.meta]
     read = _from_tarball(where, layout, members) if where.is_file() else _from_folder(where)
@@ -76,7 +82,8 @@ def cifar(name: str, where: Path) -> Dataset:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{where} is not {name} as published: {error!r} in its batches") from error
-    return Dataset(name, classes, *parts)
+    train, test = parts
+    return Dataset(name, classes, train, test)
 
 
 def _from_folder(where: Path) -> Callable[[str], bytes]:
@@ -108,11 +115,10 @@ class _ArraysOnly(pickle.Unpickler):
     """Knows how numpy rebuilds an array, and no other name."""
 
     def find_class(self, module: str, name: str) -> Any:
-        core = np._core if hasattr(np, "_core") else np.core  # type: ignore[attr-defined]
         home = module.replace("numpy.core", "numpy._core")
         allowed = {
-            ("numpy._core.multiarray", "_reconstruct"): core.multiarray._reconstruct,
-            ("numpy._core.numeric", "_frombuffer"): core.numeric._frombuffer,
+            ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+            ("numpy._core.numeric", "_frombuffer"): np.empty(0).__reduce_ex__(5)[0],
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
             ("_codecs", "encode"): codecs.encode,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bnonly.data.images import Dataset, Images
@@ -10,10 +12,10 @@ TEST = 360
 
 
 def digits() -> Dataset:
-    """Grey on three channels, 0..255; the last 360 images are the test set (written by other people, as it happens)."""
+    """Grey on three channels, 0..255; the last 360 images are the test set."""
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     grey = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     pixels = np.repeat(grey[:, None], 3, axis=1)
     labels = bunch.target.astype(np.int64)

@@ -45,13 +45,16 @@ def folder(path: Path, size: int | None = None, name: str = "folder") -> Dataset
     parts = [_decoded(files, size, f"{split} images of {path}") for split, files in splits.items()]
     if (shapes := {part.pixels.shape[2:] for part in parts}) and len(shapes) > 1:
         raise BadInput(f"{path}: training and test images differ in size ({shapes}): set data.size")
-    return Dataset(name, classes, *parts)
+    train, test = parts
+    return Dataset(name, classes, train, test)
 
 
 def _listed(path: Path, names: tuple[str, ...]) -> dict[str, list[Path]]:
     split = next((path / name for name in names if (path / name).is_dir()), None)
     if split is None:
-        raise BadInput(f"{path} has no folder {' or '.join(f'{name}/' for name in names)} with a folder for each class")
+        raise BadInput(
+            f"{path} has no folder {' or '.join(f'{name}/' for name in names)} with a folder for each class"
+        )
     listed = {
         entry.name: sorted(file for file in entry.rglob("*") if file.suffix.lower() in SUFFIXES)
         for entry in sorted(split.iterdir())

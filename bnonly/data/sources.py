@@ -32,7 +32,7 @@ def load(source: str, path: Path | None = None, *, size: int | None = None) -> D
         return _as_image_folder(source, path)
     layout = cifars.LAYOUTS[source]
     raise BadInput(
-        f"{path} holds no {source}: expected {layout.tarball}, {layout.folder}/ or an image folder train/, test/ in it"
+        f"{path} holds no {source}: expected {layout.tarball}, {layout.folder}/ or the image folders train/ and test/"
     )
 
 
@@ -41,5 +41,7 @@ def _as_image_folder(source: str, path: Path) -> Dataset:
     classes, shape = len(data.classes), data.train.pixels.shape[2:]
     expected = int(source.removeprefix("cifar"))
     if classes != expected or shape != (32, 32):
-        raise BadInput(f"{path} is not {source}: {classes} classes of {shape[1]}x{shape[0]} pixels; use source: folder")
+        raise BadInput(
+            f"{path} is not {source}: {classes} classes of {shape[1]}x{shape[0]} pixels; use source: folder"
+        )
     return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
-def norm_layers(net: nn.Module) -> dict[str, nn.Module]:
+def norm_layers(net: nn.Module) -> dict[str, Any]:
     """Every normalisation layer that has a gamma, by name, in the network's order."""
     return {
         name: layer for name, layer in net.named_modules() if isinstance(layer, NORMS) and layer.weight is not None
@@ -36,7 +37,7 @@ def betas(net: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def sparsity(net: nn.Module, thresholds: tuple[float, ...] = THRESHOLDS) -> dict[str, object]:
+def sparsity(net: nn.Module, thresholds: tuple[float, ...] = THRESHOLDS) -> dict[str, Any]:
     """Fractions of |gamma| strictly below each threshold, over all channels and by layer, and gamma's quantiles.
 
     {"thresholds": [...], "below": [...], "quantiles": {q: gamma}, "layers": {name: [...]}}, fractions in 0..1 in the

@@ -41,5 +41,6 @@ def network(name: str, seed: int, *, classes: int | None = None, start: Start | 
     net = net.to_empty(device="cpu")
     initialise(net, seed, start)
     net.requires_grad_(False)
-    net.origin = Origin(name, seed, start, classes or architecture.family.classes)
+    origin = Origin(name, seed, start, classes or architecture.family.classes)
+    object.__setattr__(net, "origin", origin)  # a plain attribute, which nn.Module keeps no record of
     return net

@@ -40,4 +40,3 @@ def _print_table(rows: list[dict[str, str | int | float]]) -> None:
         numbers = f"{row['total']:>13,}{row['bn']:>10,}{row['output']:>11,}{row['shortcut']:>11,}"
         shares = "".join(f"{row[part]:>9.2%}" for part in ("bn_share", "output_share", "shortcut_share"))
         print(f"{row['name']:<18}{numbers}{shares}")
-

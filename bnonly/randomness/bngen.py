@@ -32,18 +32,19 @@ _CHUNK = 1 << 16  # words at a time: indices, tables and results stay in the L2 
 _SQRT3 = math.sqrt(3.0)
 
 # The positive half of T: 256 antisymmetric integers whose weighted sum of four is a normal of variance 2^42.
+# fmt: off
 _HALF_TABLE = (
-    312, 942, 1572, 2199, 2828, 3458, 4088, 4720, 5351, 5984, 6618, 7253, 7890, 8528, 9168, 9809, 10452,
-    11098, 11745, 12395, 13047, 13701, 14359, 15019, 15681, 16347, 17016, 17689, 18365, 19044, 19727,
-    20414, 21105, 21801, 22500, 23204, 23913, 24627, 25345, 26069, 26798, 27533, 28273, 29019, 29772,
-    30530, 31295, 32066, 32845, 33630, 34423, 35223, 36030, 36846, 37671, 38502, 39343, 40193, 41052,
-    41919, 42798, 43686, 44584, 45493, 46412, 47343, 48285, 49239, 50206, 51185, 52176, 53181, 54200,
-    55233, 56280, 57343, 58420, 59514, 60624, 61751, 62895, 64058, 65239, 66439, 67658, 68899, 70160,
-    71443, 72749, 74077, 75430, 76808, 78212, 79642, 81100, 82587, 84103, 85650, 87230, 88842, 90489,
-    92172, 93892, 95651, 97450, 99291, 101176, 103107, 105085, 107113, 109192, 111326, 113516, 115765,
-    118076, 120453, 122898, 125418, 128016, 130704, 133495, 136416, 139523, 142940, 146990, 152678, 164320,
+    312, 942, 1572, 2199, 2828, 3458, 4088, 4720, 5351, 5984, 6618, 7253, 7890, 8528, 9168, 9809, 10452, 11098,
+    11745, 12395, 13047, 13701, 14359, 15019, 15681, 16347, 17016, 17689, 18365, 19044, 19727, 20414, 21105, 21801,
+    22500, 23204, 23913, 24627, 25345, 26069, 26798, 27533, 28273, 29019, 29772, 30530, 31295, 32066, 32845, 33630,
+    34423, 35223, 36030, 36846, 37671, 38502, 39343, 40193, 41052, 41919, 42798, 43686, 44584, 45493, 46412, 47343,
+    48285, 49239, 50206, 51185, 52176, 53181, 54200, 55233, 56280, 57343, 58420, 59514, 60624, 61751, 62895, 64058,
+    65239, 66439, 67658, 68899, 70160, 71443, 72749, 74077, 75430, 76808, 78212, 79642, 81100, 82587, 84103, 85650,
+    87230, 88842, 90489, 92172, 93892, 95651, 97450, 99291, 101176, 103107, 105085, 107113, 109192, 111326, 113516,
+    115765, 118076, 120453, 122898, 125418, 128016, 130704, 133495, 136416, 139523, 142940, 146990, 152678, 164320,
     223646,
 )
+# fmt: on
 _TABLE_SHA256 = "0f9380b2645603019f5adb850cb0dcf78cb87a0a6fcbdc305b89b5e7d252a945"
 
 
@@ -121,7 +122,12 @@ def integers(seed: int, stream: int, count: int, dist: Distribution = "normal") 
 
 
 def scaled(
-    seed: int, stream: int, count: int, dist: Distribution, scale: np.float32, out: NDArray[np.float32] | None = None
+    seed: int,
+    stream: int,
+    count: int,
+    dist: Distribution,
+    scale: np.float32,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """`float32(z) * scale`, rounded once, ties to even. out: a C-contiguous float32 array of `count` elements."""
     result = np.empty(count, np.float32) if out is None else out.reshape(-1)
@@ -146,7 +152,12 @@ def he_scale(fan: int, dist: Distribution) -> np.float32:
 
 
 def he_weights(
-    seed: int, stream: int, count: int, fan: int, dist: Distribution = "normal", out: NDArray[np.float32] | None = None
+    seed: int,
+    stream: int,
+    count: int,
+    fan: int,
+    dist: Distribution = "normal",
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """`count` weights of mean 0 and variance 2/fan, float32, C order. fan is fan_in or fan_out."""
     return scaled(seed, stream, count, dist, he_scale(fan, dist), out)
@@ -195,18 +206,18 @@ def positions(seed: int, stream: int, channels: int, scalars: int, count: int) -
 
 def _accepted(stream: Stream, limits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One word below each limit, in order; a word that is not is passed over (once in 2^32/m draws)."""
-    words = stream.words(len(limits)).astype(np.uint64)
+    words: NDArray[np.uint64] = stream.words(len(limits)).astype(np.uint64)
     done = 0
     while (refused := np.flatnonzero(words[done:] >= limits[done:])).size:
         done += int(refused[0])
-        words = np.concatenate([words[:done], words[done + 1 :], stream.words(1)])
+        words = np.concatenate([words[:done], words[done + 1 :], stream.words(1).astype(np.uint64)])
     return words
 
 
 def permutation(seed: int, stream: int, count: int) -> NDArray[np.int64]:
     """An order of 0..count-1: the stable sort of one u64 key each. Data order only, no part of the file format."""
     keys = Stream(seed, stream).words(2 * count).astype("<u4", copy=False).view("<u8")
-    return np.argsort(keys, kind="stable")
+    return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
 
 
 def below(words: NDArray[np.uint32], bound: int) -> NDArray[np.int64]:

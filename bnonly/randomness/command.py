@@ -15,7 +15,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fan-in", required=True, type=_whole, metavar="N", help="their variance is 2/N")
     parser.add_argument("--dist", default="normal", choices=("normal", "uniform", "sign"), help="(default: normal)")
     parser.add_argument(
-        "--sha256", action="store_true", help="print the SHA-256 over little-endian float32 instead of the values"
+        "--sha256",
+        action="store_true",
+        help="print the SHA-256 over little-endian float32 instead of the values",
     )
     options = parser.parse_args(argv)
     from bnonly.randomness import bngen

@@ -24,9 +24,7 @@ _EVALUATION_BATCH = 500
 def run_network(config: RunConfig, classes: int) -> nn.Module:
     """The run's network at its start, the group's parameters trainable, on the CPU."""
     own = config.network
-    net = network(
-        own.name, config.seed, classes=classes, start=Start(own.weights, own.scale, own.gamma, own.beta)
-    )
+    net = network(own.name, config.seed, classes=classes, start=Start(own.weights, own.scale, own.gamma, own.beta))
     freeze_all_but(net, config.group)
     return net
 

@@ -28,6 +28,7 @@ from bnonly.training.environment import environment, pick_device
 from bnonly.training.module import GroupTraining, Listener
 from bnonly.training.optimizers import optimizer
 
+
 def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     """Train to the end, from where the run's folder stands; a finished run is left as it is.
 
@@ -38,8 +39,15 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     if folder.result() is not None:
         return folder
     keep_freed_memory()
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.training.threads or before)
+    try:
+        return _fit(config, folder, listeners)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...]) -> RunFolder:
     device = pick_device(config.training.device)
     data = run_data(config)
     net = run_network(config, len(data.classes))
@@ -55,12 +63,12 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
         module = GroupTraining(net, config, *run_batches(config, data, device), folder, digests, listeners)
         _go_on(module, folder)
         started = time.time()
-        with _stops_on_signals(module), _quiet(), _exact_kernels():
+        with _stops_on_signals(module), quiet(), _exact_kernels():
             if module.record is None:
                 module.close_epoch(None)
             left = config.training.epochs - module.position_epoch
             if left:
-                _trainer(device, left).fit(module)
+                trainer(device, left).fit(module)
         _finish(module, data, started, device)
     return folder
 
@@ -73,7 +81,11 @@ def _go_on(module: GroupTraining, folder: RunFolder) -> None:
         return
     for fact, expected, what in (
         ("run", module.config.id, "another configuration"),
-        ("frozen_sha256", module.digests["frozen_sha256"], "other frozen weights (a changed generator or plan?)"),
+        (
+            "frozen_sha256",
+            module.digests["frozen_sha256"],
+            "other frozen weights (a changed generator or plan?)",
+        ),
         ("data_sha256", module.digests["data_sha256"], "other data"),
     ):
         if state.facts.get(fact) != expected:
@@ -88,7 +100,7 @@ def _go_on(module: GroupTraining, folder: RunFolder) -> None:
     folder.rewrite_metrics(records)
 
 
-def _trainer(device: torch.device, epochs: int) -> lightning.Trainer:
+def trainer(device: torch.device, epochs: int) -> lightning.Trainer:
     """Lightning's loop and device handling, and nothing that costs time: no logger, bar, summary or checkpoint."""
     return lightning.Trainer(
         accelerator=device.type,
@@ -107,7 +119,7 @@ def _finish(module: GroupTraining, data: Dataset, started: float, device: torch.
     config, net, folder, record = module.config, module.net, module.folder, module.record
     assert record is not None
     state = {name: value.cpu().numpy() for name, value in checkpoint.trained_state(net).items()}
-    write_safetensors(folder.final, state, {"run": config.id, "epoch": str(record["epoch"])})
+    write_safetensors(folder.final, state, {"run": config.id, "epoch": record["epoch"]})
     trained = [p for p in net.parameters() if p.requires_grad]
     seconds = sum(line["seconds"] for line in folder.metrics())
     folder.finish(
@@ -160,7 +172,7 @@ def _stops_on_signals(module: GroupTraining) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Lightning's notices on hardware, loaders and loggers, all of which are as intended here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

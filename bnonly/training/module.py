@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -51,7 +52,13 @@ class GroupTraining(lightning.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        self.net, self.config, self.folder, self.digests, self.listeners = net, config, folder, digests, listeners
+        self.net, self.config, self.folder, self.digests, self.listeners = (
+            net,
+            config,
+            folder,
+            digests,
+            listeners,
+        )
         self.train_batches, self.test_batches = train, test
         self.position_epoch, self.position_step = 0, 0  # epochs done, steps done of the next one
         self.sums = torch.zeros(4, dtype=torch.float64, device=train.labels.device)
@@ -114,10 +121,9 @@ class GroupTraining(lightning.LightningModule):
     def close_epoch(self, train: Score | None) -> None:
         """Evaluate, record, keep gamma, save. Without a training score: the state before the first step."""
         trained = self.seconds + time.perf_counter() - self._started if train else 0.0
+        if not all(torch.isfinite(value).all() for value in self._trained()):
+            raise TrainingFailed(self._not_a_number(f"epoch {self.position_epoch}, its last step"))
         test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision)
-        where = f"epoch {self.position_epoch}"
-        if test.loss != test.loss and train is not None:
-            raise TrainingFailed(self._not_a_number(f"the evaluation after {where}"))
         self.record = {
             "epoch": self.position_epoch,
             "step": self.position_epoch * self.train_batches.steps,
@@ -131,12 +137,19 @@ class GroupTraining(lightning.LightningModule):
         if self._keeps_gamma():
             values = {f"{name}.weight": gamma.cpu().numpy() for name, gamma in gammas(self.net).items()}
             values |= {f"{name}.bias": beta.cpu().numpy() for name, beta in betas(self.net).items()}
-            write_safetensors(self.folder.gamma(self.position_epoch), values, {"epoch": str(self.position_epoch)})
+            write_safetensors(
+                self.folder.gamma(self.position_epoch),
+                values,
+                {"run": self.config.id, "epoch": self.position_epoch},
+            )
         self.folder.append_metrics(self.record)
         self.seconds = 0.0
         self.save()
         for listener in self.listeners:
             listener.epoch(self.record, self.net)
+
+    def _trained(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self.net.parameters() if parameter.requires_grad]
 
     def _keeps_gamma(self) -> bool:
         epochs, every = self.config.training.epochs, self.config.training.keep_gamma_every
@@ -197,7 +210,9 @@ class GroupTraining(lightning.LightningModule):
         return f"epoch {self.position_epoch + 1}, step {step + 1} of {self.train_batches.steps}"
 
     def _not_a_number(self, where: str) -> str:
-        kept = "the last good state is kept in last.ckpt" if self.folder.checkpoint.exists() else "nothing was trained"
+        kept = (
+            "the last good state is kept in last.ckpt" if self.folder.checkpoint.exists() else "nothing was trained"
+        )
         return f"the loss is no finite number in {where}; {kept}: lower training.lr or add training.warmup"
 
 
@@ -214,5 +229,10 @@ class _FromPosition:
         return self._module.train_batches.epoch(self._module.position_epoch, self._module.position_step)
 
 
-def _plain(values: Score | None) -> dict[str, float] | None:
-    return values and {"loss": values.loss, "top1": values.top1, "top5": values.top5}
+def _plain(values: Score | None) -> dict[str, float | None] | None:
+    """For JSON. A loss may overflow to no number while training is sound: a deep network is evaluated with running
+    statistics that its first steps have barely moved."""
+    if values is None:
+        return None
+    loss = values.loss if math.isfinite(values.loss) else None
+    return {"loss": loss, "top1": values.top1, "top5": values.top5}

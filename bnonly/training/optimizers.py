@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,13 +27,16 @@ def optimizer(net: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer
         return None
     decayed = select(net, training.decay_group)
     groups = [
-        {"params": [p for name, p in trained.items() if name in decayed], "weight_decay": training.weight_decay},
+        {
+            "params": [p for name, p in trained.items() if name in decayed],
+            "weight_decay": training.weight_decay,
+        },
         {"params": [p for name, p in trained.items() if name not in decayed], "weight_decay": 0.0},
     ]
     options = dict(training.optimizer_options)
     if training.optimizer == "sgd":
         options = {"momentum": training.momentum} | options
-    kind = _kind(training.optimizer)
+    kind: Any = _kind(training.optimizer)  # each has its own signature
     try:
         return kind([group for group in groups if group["params"]], lr=training.lr, **options)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A run as seen in the terminal: a bar while an epoch is under way, or one line an epoch where there is no terminal."""
+"""A run as seen in the terminal: a bar, or one line an epoch where there is no terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Terminal:
             self._task = self._bar.add_task("starting", total=self._config.training.epochs, facts="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -80,8 +82,8 @@ class Terminal:
         train, test, gamma = record["train"], record["test"], record["gamma"]
         parts = [f"epoch {epoch}/{epochs}"]
         if train:
-            parts.append(f"train loss {train['loss']:.4f} top-1 {train['top1']:.2%}")
-        parts.append(f"test loss {test['loss']:.4f} top-1 {test['top1']:.2%}")
+            parts.append(f"train loss {_loss(train)} top-1 {train['top1']:.2%}")
+        parts.append(f"test loss {_loss(test)} top-1 {test['top1']:.2%}")
         if gamma:
             parts.append(f"|gamma|<{gamma['thresholds'][1]:g} {gamma['below'][1]:.1%}")
         if train:
@@ -94,3 +96,7 @@ class Terminal:
             return ""
         seconds = round((self._config.training.epochs - done) * self._per_epoch / self._rate)
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"
+
+
+def _loss(part: dict[str, Any]) -> str:
+    return "overflow" if part["loss"] is None else f"{part['loss']:.4f}"

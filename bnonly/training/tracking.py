@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
 from torch import Tensor, nn
@@ -58,9 +61,8 @@ class Wandb:
     def _begin(self) -> Any:
         import wandb
 
-        config, mode = self._config, self._config.tracking
-        if mode == "auto":
-            mode = "online" if _logged_in() else "offline"
+        config = self._config
+        online = config.tracking == "online" or (config.tracking == "auto" and _logged_in())
         return wandb.init(
             project=config.project,
             group=config.experiment,
@@ -68,7 +70,7 @@ class Wandb:
             name=f"{config.network.name} {config.group} seed {config.seed} {config.id}",
             config=config.plain(),
             dir=self._folder.path,
-            mode=mode,
+            mode="online" if online else "offline",
             resume="allow",
             settings=wandb.Settings(silent=True, console="off", init_timeout=30),
         )
@@ -80,14 +82,14 @@ class Wandb:
 
 
 def _logged_in() -> bool:
-    """Whether a key is at hand, by wandb's own look-up, without asking or connecting."""
+    """Whether a key is at hand where wandb keeps it. Not asked of wandb itself, which might prompt for one."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
-        import wandb
-
-        return bool(wandb.setup().settings.api_key or wandb.Api().api_key)
-    except Exception:
+        path = os.environ.get("NETRC") or Path.home() / ".netrc"
+        return netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError, RuntimeError):
         return False
 
 
@@ -95,7 +97,8 @@ def _flat(record: dict[str, Any]) -> dict[str, float]:
     """The record as wandb shows it best: `test/top1`, `gamma below 0.01/all`, `gamma below 0.01/LAYER`."""
     flat = {"lr": record["lr"], "images_per_second": record["images_per_second"] or 0.0}
     for split in ("train", "test"):
-        flat |= {f"{split}/{name}": value for name, value in (record[split] or {}).items()}
+        scores = record[split] or {}
+        flat |= {f"{split}/{name}": value for name, value in scores.items() if value is not None}
     if gamma := record["gamma"]:
         for place, threshold in enumerate(gamma["thresholds"]):
             flat[f"gamma below {threshold:g}/all"] = gamma["below"][place]
@@ -112,5 +115,7 @@ def _histograms(net: nn.Module) -> dict[str, Any]:
         layers = {layer: values.float().cpu().numpy() for layer, values in by_layer.items()}
         if layers:
             layers = {"all": np.concatenate(list(layers.values())), **layers}
-        histograms |= {f"{name}/{layer}": wandb.Histogram(values, num_bins=64) for layer, values in layers.items()}
+        histograms |= {
+            f"{name}/{layer}": wandb.Histogram(values.tolist(), num_bins=64) for layer, values in layers.items()
+        }
     return histograms

@@ -44,7 +44,9 @@ def by_hand(values: dict[str, torch.Tensor], x: torch.Tensor, depth: int) -> tor
         for block in range((depth - 2) // 6):
             name = f"layer{stage}.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
-            y = norm(F.conv2d(x, values[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1").clamp(min=0)
+            y = norm(F.conv2d(x, values[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1").clamp(
+                min=0
+            )
             y = norm(F.conv2d(y, values[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
             if stride == 2:
                 x = norm(F.conv2d(x, values[f"{name}.downsample.0.weight"], stride=2), f"{name}.downsample.1")

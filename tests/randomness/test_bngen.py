@@ -132,7 +132,10 @@ def test_normals_are_normal():
 @pytest.mark.parametrize("dist", bngen.DISTRIBUTIONS)
 def test_streams_seeds_and_neighbours_are_uncorrelated(dist):
     count = 1 << 18
-    make = lambda seed, stream: bngen.scaled(seed, stream, count, dist, bngen.unit_scale(dist)).astype(np.float64)  # noqa: E731
+
+    def make(seed, stream):
+        return bngen.scaled(seed, stream, count, dist, bngen.unit_scale(dist)).astype(np.float64)
+
     base = make(1, 0)
     for other in (make(1, 1), make(2, 0), make(1, 1 << 32), np.roll(base, 1), np.roll(base, 8)):
         assert abs((base * other).mean()) < 5 / np.sqrt(count)

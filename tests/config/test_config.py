@@ -1,0 +1,185 @@
+"""The configuration: ids that stay, errors all at once, files and flags in their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bnonly.config import RunConfig
+from bnonly.config.command_line import parse_run, read_yaml, run_parser, to_yaml, validated
+from bnonly.errors import BadInput
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+CIFAR = {"source": "cifar10", "path": "somewhere"}
+
+# Runs are found by these: an id that changes loses every run made before it.
+GOLDEN_IDS = [
+    ({}, "2430f1a2ad"),
+    ({"seed": 1}, "4c90efff41"),
+    ({"data": CIFAR}, "e55021ae23"),
+    ({"data": CIFAR, "speed": "fast", "group": "bn+output"}, "825870e623"),
+]
+
+
+def parse(*argv: str) -> RunConfig:
+    return parse_run(run_parser("bnonly fit", ""), list(argv))[0]
+
+
+@pytest.mark.parametrize(("values", "id"), GOLDEN_IDS)
+def test_ids_are_as_ever(values, id):
+    assert RunConfig.model_validate(values).id == id
+
+
+def test_what_decides_no_number_is_not_in_the_id():
+    base = RunConfig.model_validate({"data": CIFAR})
+    same = RunConfig.model_validate(
+        {
+            "experiment": "other",
+            "out": "elsewhere",
+            "tracking": "off",
+            "project": "p",
+            "data": {**CIFAR, "path": "/other"},
+            "training": {"device": "cuda:1", "threads": 3, "keep_gamma_every": 1},
+        }
+    )
+    assert same.id == base.id
+    for different in (
+        {"seed": 2},
+        {"group": "all"},
+        {"network": {"gamma": "ones"}},
+        {"data": {**CIFAR, "holdout": 5}},
+        {"training": {"precision": "bf16"}},
+        {"training": {"optimizer_options": {"nesterov": True}}},
+    ):
+        assert RunConfig.model_validate({"data": CIFAR} | different).id != base.id
+
+
+def test_ids_do_not_depend_on_how_it_was_said():
+    explicit = {
+        "data": {**CIFAR, "crop": 4, "flip": True},
+        "training": {"milestones": [80, 120]},
+        "speed": "paper",
+    }
+    assert RunConfig.model_validate(explicit).id == RunConfig.model_validate({"data": CIFAR}).id
+    assert RunConfig.model_validate(yaml.safe_load(to_yaml(RunConfig(seed=3)))).id == RunConfig(seed=3).id
+    assert RunConfig(group="bn + output").id == RunConfig(group="bn+output").id
+
+
+def test_defaults_depend_on_the_source_and_the_epochs():
+    assert (RunConfig().data.crop, RunConfig().data.flip) == (1, False)
+    cifar = RunConfig.model_validate({"data": CIFAR, "training": {"epochs": 10}})
+    assert (cifar.data.crop, cifar.data.flip, cifar.training.milestones) == (4, True, (5.0, 7.5))
+    cosine = RunConfig.model_validate({"training": {"schedule": "cosine"}})
+    assert cosine.training.milestones is None
+
+
+def test_the_papers_recipe_is_the_default():
+    training = RunConfig().training
+    assert (training.epochs, training.batch_size, training.optimizer, training.lr) == (160, 128, "sgd", 0.1)
+    assert (training.momentum, training.weight_decay, training.milestones) == (0.9, 1e-4, (80.0, 120.0))
+    assert (training.decay_group, training.precision, training.memory_format) == ("all", "fp32", "contiguous")
+
+
+def test_speed_expands_and_gives_way():
+    fast = RunConfig.model_validate({"speed": "fast"}).training
+    assert (fast.precision, fast.memory_format) == ("bf16", "channels_last")
+    mixed = RunConfig.model_validate({"speed": "fast", "training": {"precision": "fp32"}}).training
+    assert (mixed.precision, mixed.memory_format) == ("fp32", "channels_last")
+    assert "speed" not in RunConfig.model_validate({"speed": "fast"}).plain()
+    with pytest.raises(ValueError, match="use paper or fast"):
+        RunConfig.model_validate({"speed": "warp"})
+
+
+def test_files_merge_in_order_and_flags_come_last(tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 1\ntraining: {lr: 0.2, epochs: 5}\ntracking: off\n")
+    (tmp_path / "b.yaml").write_text("training:\n  lr: 3e-1\n")
+    a, b = str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")
+    assert parse("-c", a, "-c", b).training.lr == 0.3
+    assert parse("-c", b, a).training.lr == 0.2
+    run = parse("-c", a, "-c", b, "--training.lr", "0.4", "--seed=9", "--network.name", "cifar_wrn14_2")
+    assert (run.training.lr, run.training.epochs, run.seed, run.tracking) == (0.4, 5, 9, "off")
+    assert parse("--training.milestones", "2,3", "--data.flip", "true").training.milestones == (2.0, 3.0)
+
+
+def test_the_environment_decides_nothing(monkeypatch):
+    monkeypatch.setenv("SEED", "5")
+    monkeypatch.setenv("GROUP", "all")
+    assert (parse().seed, parse().group) == (0, "bn")
+
+
+def test_every_mistake_of_a_file_is_listed_at_once(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "group: bm\nsed: 3\nnetwork: {name: cifar_resnet15}\ntraining: {lr: -1, epochs: many, moment: 1}\n"
+    )
+    with pytest.raises(BadInput) as caught:
+        parse("-c", str(path))
+    said = str(caught.value)
+    for part in (
+        str(path), "did you mean bn?", "sed is unknown, did you mean seed?", "not 6n+2", "training.lr = -1",
+        "training.epochs = 'many'", "training.moment is unknown, did you mean momentum?",
+    ):  # fmt: skip
+        assert part in said
+    assert "\n" not in said and "pydantic" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no YAML"),
+        ("- a\n- b\n", "must hold a mapping"),
+        ("x: !!python/object/apply:os.system [ls]", "is no YAML"),
+        ("\x00", "is no YAML"),
+        ("training: 3", "training = 3"),
+        ("data: {source: cifar10}", r"needs data\.path"),
+        ("training: {warmup: 200}", "longer than the 160 epochs"),
+        ("training: {milestones: [3, 2]}", "must rise"),
+        ("training: {lr: .nan}", r"training\.lr"),
+        ("training: {lr: 0}", r"training\.lr"),
+        ("training: {device: tpu}", "use auto, cpu"),
+        ("seed: -1", "seed = -1"),
+        ("experiment: ../x", "experiment"),
+        ("version: 2", "version"),
+        ("tracking: sometimes", "tracking"),
+        ("data: {std: [0, 1, 1]}", r"data\.std"),
+        ("data: {holdout: -1}", r"data\.holdout"),
+    ],
+)
+def test_bad_files(tmp_path, text, says):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=says) as caught:
+        parse("-c", str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--trainin.lr", "1"], r"did you mean --training\.lr"),
+        (["--training.lr"], "expected one argument"),
+        (["-c", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["stray"], "unrecognized arguments: stray"),
+    ],
+)
+def test_bad_flags(argv, says):
+    with pytest.raises(BadInput, match=says):
+        parse(*argv)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("preset", [None, *sorted((CONFIGS / "presets").glob("*.yaml"))], ids=lambda p: p and p.stem)
+def test_the_shipped_files_are_valid_alone_and_with_every_preset(path, preset):
+    files = ["-c", str(path)] + (["-c", str(preset)] if preset else [])
+    run = parse(*files, "--data.path", "somewhere")
+    assert run.network.name.replace("cifar_", "").replace("_", "") in path.stem.replace("_", "")
+
+
+def test_a_file_that_is_not_there_and_values_from_python():
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_yaml(Path("nowhere.yaml"))
+    with pytest.raises(BadInput, match="here: seed"):
+        validated({"seed": "x"}, "here")

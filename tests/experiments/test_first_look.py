@@ -1,0 +1,34 @@
+"""The table of the first runs on CIFAR-10 says what its runs say."""
+
+from __future__ import annotations
+
+import csv
+
+import pandas as pd
+
+from experiments import first_look
+from tests.training import small
+
+
+def test_rows_repeat_their_runs(tmp_path):
+    from bnonly.training.fit import fit
+
+    run = small.config(tmp_path, training={"epochs": 1})
+    assert first_look.row(run) is None
+    result = fit(run).result()
+    assert result is not None
+    first_look.write_table([line for line in [first_look.row(run)] if line], tmp_path / "table.csv")
+    (line,) = csv.DictReader((tmp_path / "table.csv").open())
+    assert float(line["test_top1_percent"]) == round(100 * result["test"]["top1"], 2)
+    assert (line["run"], line["paper_tag"], line["epochs"]) == (run.id, "D", "1")
+
+
+def test_the_committed_table_is_of_this_grid():
+    table = pd.read_csv(first_look.TABLE)
+    assert list(zip(table["group"], table["epochs"], strict=True)) == first_look.GRID
+    assert table["test_top1_percent"].between(5, 95).all()
+    for field in ("device", "dtype", "seed", "schedule", "train_seconds", "torch", "git", "command"):
+        assert table[field].notna().all()
+    paper = table["paper_top1_percent_160_epochs"].notna()
+    assert (table.loc[paper, "paper_tag"] == "D").all()
+    assert table.loc[~paper, "paper_tag"].isna().all()

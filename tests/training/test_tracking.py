@@ -1,0 +1,105 @@
+"""wandb mirrors a run, and whatever is wrong with it never stops one."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from bnonly.training.fit import fit
+from bnonly.training.tracking import mirror
+from tests.training import small
+
+
+class Recorder:
+    """Stands for wandb: remembers what it is told."""
+
+    def __init__(self):
+        self.logged, self.settings, self.finished = {}, {}, False
+
+    def init(self, **settings):
+        self.settings = settings
+        return self
+
+    def log(self, values, step):
+        self.logged[step] = values
+
+    def finish(self):
+        self.finished = True
+
+
+@pytest.fixture
+def wandb(monkeypatch):
+    recorder = Recorder()
+    module = types.SimpleNamespace(
+        init=recorder.init,
+        Settings=lambda **settings: settings,
+        Histogram=lambda values, num_bins: ("histogram", len(values), num_bins),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return recorder
+
+
+def tracked(run):
+    with mirror(run) as listeners:
+        return fit(run, listeners)
+
+
+def test_what_is_logged(tmp_path, wandb):
+    folder = tracked(small.config(tmp_path, tracking="offline"))
+    assert wandb.finished and sorted(wandb.logged) == [0, 1, 2, 3]
+    settings, last, record = wandb.settings, wandb.logged[3], folder.metrics()[3]
+    assert (settings["mode"], settings["group"], settings["id"]) == ("offline", "fit", folder.path.name)
+    assert settings["dir"] == folder.path
+    assert last["test/top1"] == record["test"]["top1"] and last["train/loss"] == record["train"]["loss"]
+    assert last["gamma below 0.01/all"] == record["gamma"]["below"][1]
+    assert last["gamma below 0.01/layer1.0.bn1"] == record["gamma"]["layers"]["layer1.0.bn1"][1]
+    assert last["gamma/all"] == ("histogram", 336, 64) and last["beta/layer3.0.bn2"] == ("histogram", 64, 64)
+
+
+@pytest.mark.parametrize("where", ["init", "log", "finish"])
+def test_an_error_of_wandb_is_said_once_and_the_run_goes_on(tmp_path, wandb, capsys, monkeypatch, where):
+    def fails(*args, **kwargs):
+        raise RuntimeError("api_key not configured\nand more")
+
+    monkeypatch.setattr(sys.modules["wandb"] if where == "init" else wandb, where, fails)
+    folder = tracked(small.config(tmp_path, tracking="online"))
+    assert folder.result() is not None
+    said = capsys.readouterr().err
+    assert said.count("wandb is left out") == 1 and "api_key not configured" in said and "and more" not in said
+
+
+def test_without_the_package_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert tracked(small.config(tmp_path, tracking="auto")).result() is not None
+    assert capsys.readouterr().err.count("wandb is left out") == 1
+
+
+def test_off_imports_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with mirror(small.config(tmp_path)) as listeners:
+        assert listeners == ()
+
+
+def test_who_is_logged_in(tmp_path, monkeypatch):
+    from bnonly.training.tracking import _logged_in
+
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not _logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "k" * 40 + "\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert _logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not _logged_in()
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    assert _logged_in()
+
+
+def test_the_real_package_offline(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    folder = tracked(small.config(tmp_path, tracking="auto", training={"epochs": 1}))
+    (written,) = (folder.path / "wandb").glob("offline-run-*/*.wandb")
+    assert written.stat().st_size > 0
