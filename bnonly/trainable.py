@@ -147,7 +147,7 @@ class ScalarTrained(_ConvNd):
     """A convolution of which only some scalars train: `random_values` [channels, K] at `random_positions`.
 
     The values are a small parameter of their own, so momentum and weight decay can touch nothing else. Each forward
-    (and state_dict) writes them into `weight`, which therefore always shows what the layer computes with.
+    writes them into `weight`, and state_dict knows `weight` alone: it is that of the plain network, both ways.
     """
 
     random_values: nn.Parameter
@@ -172,6 +172,15 @@ class ScalarTrained(_ConvNd):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self.write_back()
         super()._save_to_state_dict(destination, prefix, keep_vars)
+        del destination[prefix + RANDOM_VALUES]
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        values = self.random_values
+        del self._parameters[RANDOM_VALUES]
+        super()._load_from_state_dict(*arguments, **named)
+        self._parameters[RANDOM_VALUES] = values
+        with torch.no_grad():
+            values.copy_(self.weight.flatten(1).gather(1, self.random_positions))
 
 
 class _ScalarTrainedConv1d(ScalarTrained, nn.Conv1d):

@@ -98,6 +98,22 @@ def test_random_gradients_are_the_dense_ones_at_their_places():
         torch.testing.assert_close(layer.random_values.grad, dense)
 
 
+def test_the_state_dict_is_the_plain_networks_both_ways():
+    plain, net = (bnonly.network("cifar_resnet14", seed=0) for _ in range(2))
+    trained = bnonly.freeze_all_but(net, "random:2")
+    train(net, trained)
+    state = net.state_dict()
+    assert list(state) == list(plain.state_dict())
+    plain.load_state_dict(state)
+    other = bnonly.network("cifar_resnet14", seed=0)
+    values = bnonly.freeze_all_but(other, "random:2")
+    other.load_state_dict(state)
+    assert all(torch.equal(a, b) for a, b in zip(trained, values, strict=True))
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(plain.eval()(images), net.eval()(images))
+    assert torch.equal(plain(images), other.eval()(images))
+
+
 def test_one_scalar_filters_give_what_they_have():
     net = nn.Sequential(nn.Conv2d(1, 4, 1, bias=False), nn.Conv2d(4, 2, 3, bias=False))
     trained = bnonly.freeze_all_but(net, "random:2", seed=0)

@@ -17,10 +17,8 @@ def main(argv: list[str]) -> int:
         print(f"# run {config.id}\n{to_yaml(config)}", end="")
         return 0
     folder, err = RunFolder.of(config), console()
-    if (result := folder.result()) is not None:
-        err.print(f"this run is finished: {result['evaluated']} top-1 {result['test']['top1']:.2%}", markup=False)
-        print(folder.path)
-        return 0
+    if folder.result() is not None:
+        return _finished(folder, "this run is finished")
     err.print(f"run {config.id}: {config.network.name}, group {config.group}, seed {config.seed}", markup=False)
     from bnonly.training.fit import fit
     from bnonly.training.terminal import Terminal
@@ -28,6 +26,15 @@ def main(argv: list[str]) -> int:
 
     with Terminal(config) as terminal, mirror(config) as listeners:
         fit(config, (terminal, *listeners))
+    return _finished(folder, "done")
+
+
+def _finished(folder: RunFolder, what: str) -> int:
+    """One sentence on standard error; the folder, alone and last, on standard output."""
+    result = folder.result()
+    assert result is not None, "fit returns when there is one"
+    counts = f"{result['trained_parameters']:,} of {result['parameters']:,} parameters trained"
+    console().print(f"{what}: {counts}, {result['evaluated']} top-1 {result['test']['top1']:.2%}", markup=False)
     sys.stderr.flush()
     print(folder.path)
     return 0
