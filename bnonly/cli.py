@@ -33,20 +33,29 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a verb. Errors that are the user's to mend end in one sentence and a status that is not 0."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run a verb; the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: _run(arguments))
+
+
+def guarded(call: Callable[[], int | None]) -> int:
+    """The exit status of a command. What is the user's or the machine's to mend ends in one sentence, not a trace."""
     try:
-        return _run(argv)
+        return call() or 0
     except BnonlyError as error:
-        print(f"bnonly: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("bnonly: stopped", file=sys.stderr)
-        return 130
+        sentence, status = str(error), error.status
     except BrokenPipeError:
         # Whoever read us has gone, as `head` does; nothing more can or need be said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        sentence, status = f"{error.filename or 'a file'}: {error.strerror or error}", 1
+    except MemoryError as error:
+        sentence, status = f"not enough memory ({error}): ask for less", 1
+    except KeyboardInterrupt:
+        sentence, status = "stopped", 130
+    print(f"bnonly: {sentence}", file=sys.stderr)
+    return status
 
 
 def _run(argv: list[str]) -> int:

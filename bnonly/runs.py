@@ -29,7 +29,7 @@ from bnonly.files import write_atomically
 
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on the disk. Reading never raises for a run that is still going on or was cut off."""
+    """One run on the disk. Reading does not mind a run that is still going on or was cut off."""
 
     path: Path
 
@@ -51,8 +51,8 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """What the run ended with, or None while it has not."""
         try:
-            return json.loads((self.path / "result.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return json.loads(self._read("result.json") or b"")
+        except ValueError:
             return None
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -61,23 +61,28 @@ class RunFolder:
     def config(self) -> RunConfig | None:
         """The configuration the run was started with, or None where there is none that can be read."""
         try:
-            return RunConfig.model_validate(yaml.safe_load((self.path / "config.yaml").read_text()))
-        except (FileNotFoundError, yaml.YAMLError, ValueError):
+            return RunConfig.model_validate(yaml.safe_load(self._read("config.yaml") or b""))
+        except (yaml.YAMLError, ValueError):
             return None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The epochs recorded so far, in order; a torn last line is passed over."""
-        try:
-            lines = (self.path / "metrics.jsonl").read_bytes().splitlines()
-        except FileNotFoundError:
-            return []
         records = []
-        for line in lines:
+        for line in (self._read("metrics.jsonl") or b"").splitlines():
             try:
                 records.append(json.loads(line))
             except ValueError:
                 break
         return records
+
+    def _read(self, name: str) -> bytes | None:
+        """A file's content, None where there is none; raises BadInput where there is one that cannot be read."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise BadInput(f"{self.path / name} cannot be read ({error.strerror})") from error
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """One more line, on the disk when this returns."""
@@ -93,12 +98,17 @@ class RunFolder:
         lines = (json.dumps(record, separators=(",", ":")) + "\n" for record in records)
         write_atomically(self.path / "metrics.jsonl", "".join(lines).encode())
 
+    def set_aside(self) -> None:
+        """Keep checkpoints that cannot be read, and the metrics that belong to them, under another name."""
+        for path in (self.checkpoint, self.path / "last.ckpt.previous", self.path / "metrics.jsonl"):
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.damaged"))
+
     def start(self, config: RunConfig) -> None:
         """Write config.yaml, or check that the one there is of the same run. Raises RunRefused."""
         path = self.path / "config.yaml"
         if not path.exists():
-            text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
-            write_atomically(path, text.encode())
+            write_atomically(path, config.to_yaml().encode())
             return
         there = self.config()
         if there is None or there.id != config.id:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, validated
 from bnonly.errors import BnonlyError
 from bnonly.files import write_atomically
 from bnonly.progress import console
@@ -34,22 +34,24 @@ class StoryFailed(BnonlyError):
 
 
 def config(group: str, seed: int, out: Path) -> RunConfig:
-    return RunConfig.model_validate(
+    return validated(
         {
-            "experiment": "demo",
-            "out": out / "runs",
-            "seed": seed,
-            "group": group,
-            "network": {"name": NETWORK},
-            "data": {"source": "digits"},
-            # One thread: batches this small gain nothing from two, and lose much where a second core is busy.
-            "training": {
-                "epochs": EPOCHS,
-                "batch_size": BATCH,
-                "memory_format": "channels_last",
-                "threads": 1,
-            },
-            "tracking": "off",
+            "the demo": {
+                "experiment": "demo",
+                "out": out / "runs",
+                "seed": seed,
+                "group": group,
+                "network": {"name": NETWORK},
+                "data": {"source": "digits"},
+                # One thread: batches this small gain nothing from two, and lose much where a second core is busy.
+                "training": {
+                    "epochs": EPOCHS,
+                    "batch_size": BATCH,
+                    "memory_format": "channels_last",
+                    "threads": 1,
+                },
+                "tracking": "off",
+            }
         }
     )
 
@@ -160,7 +162,7 @@ def _report(
             "trained parameters": f"{result['trained_parameters']:,}",
             "share": f"{result['trained_parameters'] / result['parameters']:.2%}",
             "test top-1": f"{result['test']['top1']:.1%}",
-            "test loss": f"{result['test']['loss']:.3f}",
+            "test loss": "overflow" if result["test"]["loss"] is None else f"{result['test']['loss']:.3f}",
             "|gamma| < 0.01": f"{result['gamma']['below'][1]:.1%}",
             "seconds": f"{result['train_seconds']:.0f}",
         }

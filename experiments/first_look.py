@@ -15,32 +15,35 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis import published
+from bnonly.cli import guarded
 from bnonly.config import RunConfig
+from bnonly.config.command_line import validated
 from bnonly.files import write_atomically
 from bnonly.runs import RunFolder
 
 GRID = [("bn", 10), ("output", 10), ("bn+output", 10), ("random:2", 10), ("all", 10), ("bn", 30)]
 TABLE = Path(__file__).parent / "results" / "first_look.csv"
-CURVES, HISTOGRAMS = [("bn", 10), ("output", 10), ("bn+output", 10), ("random:2", 10), ("all", 10)], ["bn", "all"]
-
-# ResNet-14, CIFAR-10, 160 epochs: digitised from the paper's figure, so tagged [D]. The paper's v1 has no curve for
-# the other groups of this table.
-PAPER = {"bn": ("48.2", "D"), "all": ("90.4", "D")}
+README = Path(__file__).parents[1] / "README.md"
 
 
 def config(group: str, epochs: int, data: Path, out: Path) -> RunConfig:
-    return RunConfig.model_validate(
+    return validated(
         {
-            "experiment": "first_look",
-            "out": out,
-            "group": group,
-            "network": {"name": "cifar_resnet14"},
-            "data": {"source": "cifar10", "path": data},
-            "training": {"epochs": epochs, "memory_format": "channels_last"},
-            "tracking": "off",
+            "this experiment": {
+                "experiment": "first_look",
+                "out": out,
+                "group": group,
+                "network": {"name": "cifar_resnet14"},
+                "data": {"source": "cifar10", "path": data},
+                "training": {"epochs": epochs, "memory_format": "channels_last"},
+                "tracking": "off",
+            }
         }
     )
 
@@ -51,7 +54,7 @@ def row(run: RunConfig) -> dict[str, Any] | None:
     if result is None:
         return None
     environment, training = result["environment"], result["config"]["training"]
-    paper, tag = PAPER.get(run.group, ("", ""))
+    paper = published.cifar10(run.network.name, run.group)
     return {
         "network": run.network.name,
         "group": run.group,
@@ -61,11 +64,12 @@ def row(run: RunConfig) -> dict[str, Any] | None:
         "trained_parameters": result["trained_parameters"],
         "test_top1_percent": round(100 * result["test"]["top1"], 2),
         "test_top5_percent": round(100 * result["test"]["top5"], 2),
-        "test_loss": round(result["test"]["loss"], 4),
+        "test_loss": result["test"]["loss"],
         "train_top1_percent": round(100 * result["train"]["top1"], 2),
         "gamma_below_0.01_percent": round(100 * result["gamma"]["below"][1], 2),
-        "paper_top1_percent_160_epochs": paper,
-        "paper_tag": tag,
+        "paper_top1_percent_160_epochs": paper.percent if paper else "",
+        "paper_tag": paper.tag if paper else "",
+        "paper_source": "; ".join(filter(None, (paper.source, paper.note))) if paper else "",
         "dtype": training["precision"],
         "memory_format": training["memory_format"],
         "device": f"{environment['device']} ({environment['device_name']}, {environment['cpu_capability']})",
@@ -82,24 +86,48 @@ def row(run: RunConfig) -> dict[str, Any] | None:
 
 
 def draw(runs: list[RunConfig], path: Path) -> None:
-    """Accuracy over the ten epochs by group, and gamma at the start and the end. Needs the ten-epoch runs."""
+    """Accuracy over the ten epochs by group, and gamma at the start and at the ends."""
     from analysis import figures, tables
 
-    short = {run.group: RunFolder.of(run) for run in runs if (run.group, run.training.epochs) in CURVES}
-    histograms = {"as drawn": tables.gammas(short["bn"], 0)}
-    histograms |= {f"{group}, 10 epochs": tables.gammas(short[group], 10) for group in HISTOGRAMS}
-    long = next(run for run in runs if (run.group, run.training.epochs) == ("bn", 30))
-    histograms["bn, 30 epochs"] = tables.gammas(RunFolder.of(long), 30)
-    figures.accuracy_and_gamma(tables.curves(short.values()), histograms).savefig(path, dpi=130)
+    by_name = {(run.group, run.training.epochs): RunFolder.of(run) for run in runs}
+    histograms = {"as drawn": tables.gammas(by_name["bn", 10], 0)}
+    for group, epochs in (("bn", 10), ("bn", 30), ("all", 10)):
+        histograms[f"{group}, {epochs} epochs"] = tables.gammas(by_name[group, epochs], epochs)
+    short = [folder for (_, epochs), folder in by_name.items() if epochs == 10]
+    figures.accuracy_and_gamma(tables.curves(short), histograms).savefig(path, dpi=130)
+
+
+def readme_block(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table as the README shows it, from the rows of the CSV file."""
+    lines = [
+        "| group | epochs | trained | test top-1 | \\|gamma\\| < 0.01 | paper, 160 epochs | wall time |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for line in rows:
+        tag, percent = line["paper_tag"], line["paper_top1_percent_160_epochs"]
+        paper = f"{percent} [{tag}]" if tag else "-"
+        lines.append(
+            f"| `{line['group']}` | {line['epochs']} | {int(line['trained_parameters']):,} "
+            f"| {float(line['test_top1_percent']):.1f} % | {float(line['gamma_below_0.01_percent']):.1f} % "
+            f"| {paper} | {float(line['train_seconds']) / 60:.0f} min |"
+        )
+    return "\n".join(lines)
+
+
+def update_readme(rows: Sequence[Mapping[str, Any]], path: Path = README) -> None:
+    """Put the table between its marks."""
+    text = path.read_text()
+    before, after = text.split("<!-- first_look -->\n")[0], text.split("<!-- /first_look -->")[1]
+    block = f"<!-- first_look -->\n{readme_block(rows)}\n<!-- /first_look -->"
+    write_atomically(path, f"{before}{block}{after}".encode())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, required=True, help="CIFAR-10: its tarball, its folder, or an image folder"
+        "--data", type=Path, required=True, help="CIFAR-10: its tarball, its folder, or image folders"
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where the runs are kept (default: runs)")
-    parser.add_argument("--table", type=Path, default=TABLE, help="the table to write")
     arguments = parser.parse_args()
     from bnonly.training.fit import fit
     from bnonly.training.terminal import Terminal
@@ -108,8 +136,10 @@ def main() -> None:
     for run in runs:
         with Terminal(run) as terminal:
             fit(run, (terminal,))
-        write_table([line for line in map(row, runs) if line is not None], arguments.table)
-    draw(runs, arguments.table.with_suffix(".png"))
+    rows = [line for line in map(row, runs) if line is not None]
+    write_table(rows, TABLE)
+    update_readme(rows)
+    draw(runs, TABLE.with_suffix(".png"))
 
 
 def write_table(rows: list[dict[str, Any]], path: Path) -> None:
@@ -121,4 +151,4 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

@@ -12,6 +12,7 @@ step over a loop written by hand.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from bnonly.cli import guarded
 from bnonly.config import RunConfig
 from bnonly.measure.accuracy import tally
 from bnonly.randomness import bngen
@@ -148,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guarded(main))

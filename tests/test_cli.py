@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bnonly.cli import VERBS, main
+from bnonly.cli import VERBS, guarded, main
 from bnonly.randomness import bngen
 from bnonly.training.fit import fit
 from tests.training import small
@@ -58,6 +58,11 @@ def test_print_config_shows_everything_and_writes_nothing(tmp_path):
         (["fit", "--training.lr", "-1"], "training.lr = '-1'"),
         (["fit", "--group", "random:5000"], "largest filter has 576 scalars"),
         (["fit", "--data.source", "folder", "--data.path", "nowhere"], "data.path nowhere does not exist"),
+        (["fit", "--training.optimizer_options", "{nesterov: true}"], "written as JSON"),
+        (["fit", "--data", "{"], "the flags: "),
+        (["fit", "--training.device", "cuda:"], "use auto, cpu"),
+        (["fit", "--training.optimizer", "rprop"], "has no weight decay"),
+        (["demo", "--seed", "-1"], "the demo: seed = -1"),
         (["networks", "lenet"], "network 'lenet' is unknown"),
         (["weights", "--seed", "0"], "--stream"),
         (["weights", "--seed", "g", "--stream", "0", "--count", "1", "--fan-in", "1"], "hexadecimal"),
@@ -72,6 +77,42 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(argv, says, tmp_path, monk
     assert sentence.startswith("bnonly: ") and says in sentence
     assert "Traceback" not in captured.err and not captured.out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_where_the_folder_should_be(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["fit", "--out", str(tmp_path / "file"), "--tracking", "off", "--network.name", "cifar_resnet8"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "status"),
+    [
+        (OSError(28, "No space left on device", "some/file"), "some/file: No space left on device", 1),
+        (MemoryError("17 TiB"), "not enough memory (17 TiB)", 1),
+        (KeyboardInterrupt(), "stopped", 130),
+    ],
+)
+def test_the_machines_troubles_are_one_sentence(capsys, error, says, status):
+    def fails():
+        raise error
+
+    assert guarded(fails) == status
+    assert capsys.readouterr().err.startswith(f"bnonly: {says}")
+
+
+def test_another_folder_of_images_is_not_taken_for_the_first(tmp_path, capsys):
+    from tests.data.test_sources import write_folder
+
+    flags = ["--data.source", "folder", "--training.epochs", "1", "--network.name", "cifar_resnet8"]
+    flags += ["--tracking", "off", "--out", str(tmp_path / "runs"), "--training.batch_size", "6"]
+    for name in ("a", "b"):
+        write_folder(tmp_path / name, size=(8, 8))
+    assert main(["fit", *flags, "--data.path", str(tmp_path / "a")]) == 0
+    assert main(["fit", *flags, "--data.path", str(tmp_path / "b")]) == 2
+    assert "was made with other data" in capsys.readouterr().err
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert main(["fit", *flags, "--data.path", str(tmp_path / "moved")]) == 0
 
 
 def test_no_arguments_show_the_help(capsys):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
-from bnonly.config.run import RunConfig
+from bnonly.config.run import RunConfig, expand_speed
 from bnonly.errors import BadInput
 
 
@@ -52,26 +54,58 @@ def parse_run(parser: Parser, argv: list[str]) -> tuple[RunConfig, argparse.Name
     """The validated configuration, and the parser's other options. Raises BadInput, naming every mistake."""
     source = CliSettingsSource(_Flags, root_parser=parser, cli_hide_none_type=True, cli_avoid_json=True)
     options = parser.parse_args(argv)
-    values: dict[str, Any] = {}
-    for path in options.config:
-        values = merged(values, read_yaml(path))
-    values = merged(values, source(parsed_args=options)())  # type: ignore[operator]
-    return validated(values, ", ".join(map(str, options.config)) or "the flags"), options
-
-
-def validated(values: dict[str, Any], where: str) -> RunConfig:
-    """The configuration of these values. Raises BadInput that lists every mistake, `where` saying whose."""
+    layers = {str(path): expand_speed(read_yaml(path)) for path in options.config}
     try:
-        return RunConfig.model_validate(values)
+        flags = source(parsed_args=options)()  # type: ignore[operator]
+    except SettingsError as error:
+        raise BadInput(f"the flags: {error}; values with parts are written as JSON") from error
+    layers["the flags"] = expand_speed(flags)
+    return validated(layers), options
+
+
+def validated(layers: Mapping[str, dict[str, Any]]) -> RunConfig:
+    """The configuration of these layers, later ones over earlier ones.
+
+    Raises BadInput that lists every mistake behind the name of the layer that made it.
+    """
+    try:
+        return RunConfig.model_validate(reduce(merged, layers.values(), {}))
     except ValidationError as error:
-        mistakes = "; ".join(_mistake(detail) for detail in error.errors())
-        raise BadInput(f"{where}: {mistakes}") from None
+        by_layer: dict[str, list[str]] = {}
+        for detail in error.errors():
+            guilty = next(
+                (name for name in reversed(list(layers)) if _holds(layers[name], detail["loc"])), list(layers)[-1]
+            )
+            by_layer.setdefault(guilty, []).append(_mistake(detail))
+        raise BadInput("; ".join(f"{name}: {'; '.join(said)}" for name, said in by_layer.items())) from None
+
+
+def _holds(values: Any, path: tuple[Any, ...]) -> bool:
+    """Whether a layer says anything at that place; positions inside a list count as the list."""
+    for part in path:
+        if isinstance(values, list):
+            return True
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and each key once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping; nothing but plain values is constructed. Raises BadInput with file and line."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -92,13 +126,11 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def to_yaml(config: RunConfig) -> str:
-    return yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
-
-
 def _mistake(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
+    if where == "speed":
+        return f"speed = {detail['input']!r}: use paper or fast"
     if detail["type"] == "extra_forbidden":
         near = get_close_matches(str(detail["loc"][-1]), _fields(detail["loc"][:-1]), n=1)
         return f"{where} is unknown" + (f", did you mean {near[0]}?" if near else "")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from bnonly.config.base import Section
+from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]
 Deviations = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
@@ -28,9 +29,9 @@ class DataConfig(Section):
     """Pixels of border within which training images are shifted at random; unset: 4, for digits 1."""
     flip: bool | None = None
     """Mirror half of the training images; unset: yes, for digits no."""
-    mean: Channels = (0.485, 0.456, 0.406)
+    mean: Channels = IMAGENET_MEAN
     """Mean of each colour in [0, 1], subtracted; the paper's code uses ImageNet's for CIFAR-10 too."""
-    std: Deviations = (0.229, 0.224, 0.225)
+    std: Deviations = IMAGENET_STD
     """Standard deviation of each colour, divided by."""
 
     @model_validator(mode="before")
@@ -46,4 +47,6 @@ class DataConfig(Section):
     def _has_path(self) -> DataConfig:
         if self.source != "digits" and self.path is None:
             raise ValueError(f"data.source {self.source} needs data.path: the folder or tarball that holds it")
+        if self.size is not None and self.source != "folder":
+            raise ValueError(f"size is for source: folder; {self.source} has images of one size")
         return self

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from bnonly.config.base import Section
 from bnonly.networks.registry import parse
+from bnonly.randomness.start import Beta, Gamma, Scale, Start, Weights
 
 
 class NetworkConfig(Section):
@@ -15,13 +14,13 @@ class NetworkConfig(Section):
 
     name: str = "cifar_resnet14"
     """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, ...; `bnonly networks` lists them."""
-    weights: Literal["normal", "uniform", "sign", "orthogonal"] = "normal"
+    weights: Weights = "normal"
     """Distribution of convolution and linear weights; a run with orthogonal cannot be stored as a seed."""
-    scale: Literal["fan_in", "fan_out"] = "fan_in"
+    scale: Scale = "fan_in"
     """Which fan sets the weights' variance 2/fan (He et al. 2015)."""
-    gamma: Literal["uniform", "ones", "symmetric"] = "uniform"
+    gamma: Gamma = "uniform"
     """BatchNorm's scale at the start: uniform on [0, 1), ones, or symmetric, uniform on (-1, 1)."""
-    beta: Literal["zeros", "ones"] = "zeros"
+    beta: Beta = "zeros"
     """BatchNorm's shift at the start."""
 
     @field_validator("name")
@@ -29,3 +28,13 @@ class NetworkConfig(Section):
     def _known(cls, name: str) -> str:
         parse(name)
         return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkConfig:
+        self.start  # noqa: B018  refuses what does not go together
+        return self
+
+    @property
+    def start(self) -> Start:
+        """The initial distributions."""
+        return Start(self.weights, self.scale, self.gamma, self.beta)

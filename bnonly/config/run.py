@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from bnonly.config.base import Section
@@ -56,15 +57,8 @@ class RunConfig(Section):
     def _expand(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        given = dict(given)
-        if (speed := given.pop("speed", None)) is not None:
-            if speed not in SPEEDS:
-                raise ValueError(f"speed {speed!r} is unknown: use paper or fast")
-            training = given.get("training", {})
-            if isinstance(training, dict):
-                given["training"] = SPEEDS[speed] | training
         # A part that is not named gets its dependent defaults all the same.
-        return {"data": {}, "training": {}} | given
+        return {"data": {}, "training": {}} | expand_speed(given)
 
     def plain(self) -> dict[str, Any]:
         """Strings, numbers, lists and dictionaries only."""
@@ -82,11 +76,23 @@ class RunConfig(Section):
             if name not in NOT_IN_ID and (name not in defaults or value != defaults[name])
         }
 
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True)
+
     @property
     def id(self) -> str:
         """Ten hexadecimal digits that name this run among all others."""
         text = json.dumps({"version": self.version} | self.deciding(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def expand_speed(values: dict[str, Any]) -> dict[str, Any]:
+    """`speed` replaced by what it stands for; fields given beside it win. An unknown speed stays, to be refused."""
+    speed, training = values.get("speed"), values.get("training", {})
+    if not isinstance(speed, str) or speed not in SPEEDS or not isinstance(training, dict):
+        return values
+    rest = {key: value for key, value in values.items() if key != "speed"}
+    return rest | {"training": SPEEDS[speed] | training}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

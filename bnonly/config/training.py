@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -30,7 +31,7 @@ class TrainingConfig(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd; other optimisers take theirs from optimizer_options."""
     optimizer_options: dict[str, bool | int | float | list[float]] = Field(default={})
-    """Further arguments of the optimiser, for example {nesterov: true} or {betas: [0.9, 0.99]}."""
+    """Further arguments of the optimiser, as {"nesterov": true} or {"betas": [0.9, 0.99]}."""
     weight_decay: NonNegativeFloat = 1e-4
     """L2 penalty of everything in decay_group that trains; the paper's code decays gamma and beta too."""
     decay_group: str = "all"
@@ -50,7 +51,7 @@ class TrainingConfig(Section):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """Layout of activations; channels_last is faster on most processors and equal within rounding."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps. Does not change a run's id."""
+    """auto (CUDA where there is one), cpu, cuda, cuda:1. Does not change a run's id."""
     threads: PositiveInt | None = None
     """CPU threads, torch's own choice unless set. Does not change a run's id."""
     keep_gamma_every: PositiveInt = 10
@@ -65,9 +66,8 @@ class TrainingConfig(Section):
     @field_validator("device")
     @classmethod
     def _is_device(cls, device: str) -> str:
-        kind, _, number = device.partition(":")
-        if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()):
-            raise ValueError("use auto, cpu, cuda, cuda:N or mps")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+            raise ValueError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N")
         return device
 
     @model_validator(mode="before")
@@ -87,6 +87,15 @@ class TrainingConfig(Section):
     def _consistent(self) -> TrainingConfig:
         if self.milestones is not None and list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError(f"milestones {list(self.milestones)} must rise")
+        if self.milestones and self.milestones[-1] >= self.epochs:
+            raise ValueError(
+                f"milestones {list(self.milestones)} do not lie within {self.epochs} epochs: unset them to have them "
+                "scaled"
+            )
+        if taken := {"lr", "weight_decay"} & set(self.optimizer_options):
+            raise ValueError(f"optimizer_options must not hold {taken.pop()}: it has a field of its own")
+        if self.optimizer.lower() == "sgd" and "momentum" in self.optimizer_options:
+            raise ValueError("optimizer_options must not hold momentum for sgd: it has a field of its own")
         if self.warmup > self.epochs:
             raise ValueError(f"a warm-up of {self.warmup} epochs is longer than the {self.epochs} epochs of training")
         return self

@@ -13,12 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnonly.data.images import Images
+from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD, Images
 from bnonly.errors import BadInput
 from bnonly.randomness import bngen
-
-# ImageNet's statistics, which the paper's code uses for CIFAR-10 too.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

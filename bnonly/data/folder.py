@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from bnonly.data.images import Dataset, Images
 from bnonly.errors import BadInput
 from bnonly.files import cache_folder, write_safetensors
-from bnonly.progress import track
+from bnonly.progress import console, track
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 TRAIN, TEST = ("train",), ("test", "val", "valid")
@@ -74,13 +74,19 @@ def _decoded(listed: dict[str, list[Path]], size: int | None, what: str) -> Imag
     pixels = _from_cache(cached, len(files))
     if pixels is None:
         pixels = _decode(files, size, what)
-        write_safetensors(cached, {"pixels": pixels}, {"of": what})
+        try:
+            write_safetensors(cached, {"pixels": pixels}, {"of": what})
+        except BadInput as error:
+            console().print(f"going on without a cache of decoded images: {error} (BNONLY_CACHE)", markup=False)
     return Images(pixels, labels)
 
 
 def _fingerprint(files: list[Path], size: int | None) -> str:
     """Names, sizes and times: a changed file is decoded anew without reading the others."""
-    facts = [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    try:
+        facts = [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    except OSError as error:
+        raise BadInput(f"{error.filename} cannot be read ({error.strerror}): mend or remove it") from error
     return hashlib.sha256(json.dumps([size, facts]).encode()).hexdigest()[:32]
 
 
@@ -113,7 +119,7 @@ def _pixels(file: Path, size: int | None) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as image:
             rgb = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(f"{file} cannot be read as an image ({error}): mend or remove it") from error
     if size is not None:
         scale = size / min(rgb.size)

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bnonly.networks.registry import parse
+from bnonly.randomness.start import Start
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from bnonly.randomness.initialise import Start
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def network(name: str, seed: int, *, classes: int | None = None, start: Start | 
     architecture = parse(name)
     import torch
 
-    from bnonly.randomness.initialise import Start, initialise
+    from bnonly.randomness.initialise import initialise
 
     start = start or Start()
     with torch.device("meta"):  # torch's own initialisation would cost time and read the global random state

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from bnonly.config.command_line import Parser
+from bnonly.randomness import bngen
 
 
 def main(argv: list[str]) -> int:
@@ -13,15 +15,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--stream", required=True, type=_whole, metavar="N", help="stream number, 0x... or decimal")
     parser.add_argument("--count", required=True, type=_whole, metavar="N", help="how many weights")
     parser.add_argument("--fan-in", required=True, type=_whole, metavar="N", help="their variance is 2/N")
-    parser.add_argument("--dist", default="normal", choices=("normal", "uniform", "sign"), help="(default: normal)")
+    parser.add_argument("--dist", default="normal", choices=get_args(bngen.Distribution), help="(default: normal)")
     parser.add_argument(
         "--sha256",
         action="store_true",
         help="print the SHA-256 over little-endian float32 instead of the values",
     )
     options = parser.parse_args(argv)
-    from bnonly.randomness import bngen
-
     seed = bngen.parse_seed(options.seed)
     values = bngen.he_weights(seed, options.stream, options.count, options.fan_in, options.dist)
     if options.sha256:

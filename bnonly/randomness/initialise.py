@@ -3,49 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bnonly.errors import BadInput
 from bnonly.randomness import bngen
-from bnonly.randomness.plan import BATCH_NORMS, Entry, Scale, plan
-
-Weights = Literal["normal", "uniform", "sign", "orthogonal"]
-Gamma = Literal["uniform", "ones", "symmetric"]
-Beta = Literal["zeros", "ones"]
-
-# QR is left to LAPACK, whose bits differ between machines: train with it, but a seed alone does not bring it back.
-NOT_STORABLE = ("orthogonal",)
-
-
-@dataclass(frozen=True)
-class Start:
-    """How the initial values are drawn (Frankle et al. 2021, section 3 and appendix; names as in their code).
-
-    weights: convolution and linear weights of variance 2/fan ("orthogonal": gain 1). scale: which fan.
-    gamma: "uniform" on [0, 1), "ones", or "symmetric", uniform on (-1, 1). beta: "zeros" or "ones".
-    """
-
-    weights: Weights = "normal"
-    scale: Scale = "fan_in"
-    gamma: Gamma = "uniform"
-    beta: Beta = "zeros"
-
-    def __post_init__(self):
-        for field, allowed in (("weights", Weights), ("scale", Scale), ("gamma", Gamma), ("beta", Beta)):
-            value = getattr(self, field)
-            if value not in get_args(allowed):
-                raise BadInput(f"{field}={value!r} is unknown: use one of {', '.join(get_args(allowed))}")
-
-    @property
-    def storable(self) -> bool:
-        """Whether a seed brings the values back to the bit on any machine."""
-        return self.weights not in NOT_STORABLE
+from bnonly.randomness.plan import BATCH_NORMS, Entry, plan
+from bnonly.randomness.start import Start
 
 
 def initialise(net: nn.Module, seed: int, start: Start | None = None) -> None:

@@ -18,7 +18,6 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from bnonly.errors import BadInput
 
 Role = Literal["weight", "bias", "gamma", "beta"]
-Scale = Literal["fan_in", "fan_out"]
 
 BATCH_NORMS = (_BatchNorm,)
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -13,7 +13,6 @@ from bnonly.data.images import Dataset
 from bnonly.data.sources import load
 from bnonly.errors import BadInput
 from bnonly.networks import network
-from bnonly.randomness.initialise import Start
 from bnonly.runs import RunFolder
 from bnonly.trainable import freeze_all_but
 from bnonly.training.checkpoint import restore_trained
@@ -23,8 +22,7 @@ _EVALUATION_BATCH = 500
 
 def run_network(config: RunConfig, classes: int) -> nn.Module:
     """The run's network at its start, the group's parameters trainable, on the CPU."""
-    own = config.network
-    net = network(own.name, config.seed, classes=classes, start=Start(own.weights, own.scale, own.gamma, own.beta))
+    net = network(config.network.name, config.seed, classes=classes, start=config.network.start)
     freeze_all_but(net, config.group)
     return net
 

@@ -96,7 +96,9 @@ def read(path: Path) -> tuple[State | None, list[str]]:
             continue
         try:
             return _read(candidate), passed_over
-        except (SafetensorError, ValueError, KeyError, OSError) as error:
+        except OSError as error:
+            raise BadInput(f"{candidate} cannot be read ({error.strerror or error}): nothing was changed") from error
+        except (SafetensorError, ValueError, KeyError) as error:
             passed_over.append(f"{candidate.name} is damaged ({error})")
     return None, passed_over
 

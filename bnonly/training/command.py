@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bnonly.config.command_line import parse_run, run_parser, to_yaml
+from bnonly.config.command_line import parse_run, run_parser
 from bnonly.progress import console
 from bnonly.runs import RunFolder
 
@@ -14,12 +14,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--print-config", action="store_true", help="print the whole configuration and stop")
     config, options = parse_run(parser, argv)
     if options.print_config:
-        print(f"# run {config.id}\n{to_yaml(config)}", end="")
+        print(f"# run {config.id}\n{config.to_yaml()}", end="")
         return 0
     folder, err = RunFolder.of(config), console()
-    if folder.result() is not None:
+    if (result := folder.result()) is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]:
         return _finished(folder, "this run is finished")
     err.print(f"run {config.id}: {config.network.name}, group {config.group}, seed {config.seed}", markup=False)
+    if not config.network.start.storable:
+        err.print(
+            f"{config.network.weights} weights cannot be stored as a seed: this run is not exportable", markup=False
+        )
     from bnonly.training.fit import fit
     from bnonly.training.terminal import Terminal
     from bnonly.training.tracking import mirror

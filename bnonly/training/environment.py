@@ -15,13 +15,15 @@ from bnonly.errors import BadInput
 
 
 def pick_device(wanted: str) -> torch.device:
-    """auto: CUDA, else Apple's MPS, else the CPU. Raises BadInput for a device this machine has not got."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    """auto: CUDA, else the CPU. Raises BadInput for a device this machine has not got.
+
+    Apple's MPS is left out: it has no float64, which losses and counts are summed in.
+    """
+    cuda = torch.cuda.is_available()
     if wanted == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        return torch.device("cuda" if cuda else "cpu")
     device = torch.device(wanted)
-    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if not there[device.type]:
+    if device.type == "cuda" and not (cuda and (device.index or 0) < torch.cuda.device_count()):
         raise BadInput(f"training.device {wanted} is not on this machine: use auto, or cpu")
     return device
 

@@ -8,16 +8,19 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
-from bnonly.errors import RunRefused
+from bnonly.errors import RunRefused, TrainingFailed
 from bnonly.files import write_safetensors
+from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
 from bnonly.runs import RunFolder
 from bnonly.trainable import ScalarTrained
@@ -36,7 +39,7 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     process's or another run's; TrainingFailed on a loss that is no number; Interrupted on SIGINT or SIGTERM.
     """
     folder = RunFolder.of(config)
-    if folder.result() is not None:
+    if (result := folder.result()) is not None and _same_path(config, result):
         return folder
     keep_freed_memory()
     before = torch.get_num_threads()
@@ -45,6 +48,10 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
         return _fit(config, folder, listeners)
     finally:
         torch.set_num_threads(before)
+
+
+def _same_path(config: RunConfig, result: dict[str, Any]) -> bool:
+    return config.plain()["data"]["path"] == result["config"]["data"]["path"]
 
 
 def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...]) -> RunFolder:
@@ -56,43 +63,72 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...]) 
     net.to(device)
     if config.training.memory_format == "channels_last":
         net.to(memory_format=torch.channels_last)
+    train, test = run_batches(config, data, device)
     with folder.locked():
-        if folder.result() is not None:
+        if (result := folder.result()) is not None:
+            _refuse_others(folder.path, result, {"data_sha256": digests["data_sha256"]})
             return folder
         folder.start(config)
-        module = GroupTraining(net, config, *run_batches(config, data, device), folder, digests, listeners)
+        module = GroupTraining(net, config, train, test, folder, digests, listeners)
         _go_on(module, folder)
-        started = time.time()
+        module.sessions.append(environment(device) | {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
         with _stops_on_signals(module), quiet(), _exact_kernels():
-            if module.record is None:
-                module.close_epoch(None)
-            left = config.training.epochs - module.position_epoch
-            if left:
-                trainer(device, left).fit(module)
-        _finish(module, data, started, device)
+            module.begin()
+            if left := config.training.epochs - module.position_epoch:
+                _train(module, device, left)
+        _finish(module, data)
     return folder
+
+
+def _train(module: GroupTraining, device: torch.device, epochs: int) -> None:
+    """Lightning's fit, with its ways of ending turned into ours."""
+    try:
+        trainer(device, epochs).fit(module)
+    except SystemExit:
+        # Lightning leaves so on SIGTERM, which may have come too late to matter, and on a second Ctrl-C.
+        if module.position_epoch < module.config.training.epochs:
+            raise (module.interrupted() if module.stop == "SIGTERM" else KeyboardInterrupt()) from None
+    except torch.OutOfMemoryError as error:
+        raise TrainingFailed(
+            f"the device is out of memory at training.batch_size {module.config.training.batch_size}: halve it"
+        ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingFailed(
+            "BatchNorm cannot take statistics of one image of one pixel: choose a training.batch_size that leaves no "
+            f"single image for the last step of {module.train_batches.images}"
+        ) from error
+
+
+_MEANS = {
+    "run": "another configuration",
+    "frozen_sha256": "other frozen weights (a changed generator or plan?)",
+    "data_sha256": "other data",
+}
+
+
+def _refuse_others(path: Path, stored: dict[str, Any], expected: dict[str, str]) -> None:
+    """Raise RunRefused where what is stored was made with something else."""
+    for fact, value in expected.items():
+        if stored.get(fact) != value:
+            raise RunRefused(
+                f"{path} was made with {_MEANS[fact]} ({fact} {stored.get(fact)}, here {value}): "
+                "choose another --experiment or --out, or move the folder away"
+            )
 
 
 def _go_on(module: GroupTraining, folder: RunFolder) -> None:
     """Restore the newest whole checkpoint, and cut metrics.jsonl to what belongs to it."""
-    state, _ = checkpoint.read(folder.checkpoint)
+    state, passed_over = checkpoint.read(folder.checkpoint)
+    for fault in passed_over:
+        console().print(f"{folder.path}: {fault}, so it is passed over", markup=False)
     if state is None:
+        if passed_over:
+            folder.set_aside()
         folder.rewrite_metrics([])
         return
-    for fact, expected, what in (
-        ("run", module.config.id, "another configuration"),
-        (
-            "frozen_sha256",
-            module.digests["frozen_sha256"],
-            "other frozen weights (a changed generator or plan?)",
-        ),
-        ("data_sha256", module.digests["data_sha256"], "other data"),
-    ):
-        if state.facts.get(fact) != expected:
-            raise RunRefused(
-                f"{folder.checkpoint} was made with {what} ({fact} {state.facts.get(fact)}, here {expected}): "
-                "choose another --experiment or --out, or move the folder away"
-            )
+    _refuse_others(folder.checkpoint, state.facts, {"run": module.config.id, **module.digests})
     module.restore(state)
     records = [record for record in folder.metrics() if record["epoch"] < module.position_epoch]
     if module.record is not None:
@@ -112,10 +148,11 @@ def trainer(device: torch.device, epochs: int) -> lightning.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # a run is one process, also inside a Slurm job of several
     )
 
 
-def _finish(module: GroupTraining, data: Dataset, started: float, device: torch.device) -> None:
+def _finish(module: GroupTraining, data: Dataset) -> None:
     config, net, folder, record = module.config, module.net, module.folder, module.record
     assert record is not None
     state = {name: value.cpu().numpy() for name, value in checkpoint.trained_state(net).items()}
@@ -136,8 +173,9 @@ def _finish(module: GroupTraining, data: Dataset, started: float, device: torch.
             "parameters": sum(p.numel() for p in net.parameters()) - _repeated(net),
             "train_seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "session_seconds": round(time.time() - started, 1),
-            "environment": environment(device),
+            "storable": config.network.start.storable,
+            "environment": module.sessions[-1],
+            "sessions": module.sessions,
             **module.digests,
         }
     )

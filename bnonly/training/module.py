@@ -25,7 +25,13 @@ from bnonly.training.schedule import rate
 
 
 class Listener(Protocol):
-    """Whoever watches a run: the terminal, wandb, a sweep's table."""
+    """Whoever watches a run: the terminal, wandb, a sweep's table.
+
+    begin: once, with the images of an epoch and where the run stands, the last epoch's record if there is one.
+    step: after each step, with the epochs done, the steps of this one and its sums. epoch: after each epoch.
+    """
+
+    def begin(self, images: int, record: dict[str, Any] | None, sums: Tensor, net: nn.Module) -> None: ...
 
     def step(self, epoch: int, step: int, sums: Tensor) -> None: ...
 
@@ -66,6 +72,7 @@ class GroupTraining(lightning.LightningModule):
         self.seconds = 0.0  # of the epoch under way, in earlier sessions too
         self.stop: str | None = None  # set by a signal: why to stop after this step
         self.record: dict[str, Any] | None = None
+        self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
         self._trains = self.optimizer is not None
 
@@ -167,6 +174,7 @@ class GroupTraining(lightning.LightningModule):
             "step": self.position_step,
             "seconds": self.seconds,
             "record": self.record,
+            "sessions": self.sessions,
             "optimizer": options,
         }
         state = checkpoint.trained_state(self.net) | tensors
@@ -181,12 +189,23 @@ class GroupTraining(lightning.LightningModule):
         self.sums.copy_(state.tensors["sums"])
         self.position_epoch, self.position_step = state.facts["epoch"], state.facts["step"]
         self.seconds, self.record = state.facts["seconds"], state.facts["record"]
+        self.sessions = state.facts["sessions"]
+
+    def begin(self) -> None:
+        """Tell the listeners where the run stands; before the first step, evaluate and record that."""
+        for listener in self.listeners:
+            listener.begin(self.train_batches.images, self.record, self.sums, self.net)
+        if self.record is None:
+            self.close_epoch(None)
 
     def _pause(self) -> None:
         if self.position_step:
             self.seconds += time.perf_counter() - self._started
             self.save()
-        raise Interrupted(
+        raise self.interrupted()
+
+    def interrupted(self) -> Interrupted:
+        return Interrupted(
             f"stopped by {self.stop} in epoch {self.position_epoch + 1} of {self.config.training.epochs}, after step "
             f"{self.position_step}, and saved: give the same command again to go on"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import torch
@@ -34,9 +35,11 @@ def optimizer(net: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer
         {"params": [p for name, p in trained.items() if name not in decayed], "weight_decay": 0.0},
     ]
     options = dict(training.optimizer_options)
-    if training.optimizer == "sgd":
+    if training.optimizer.lower() == "sgd":
         options = {"momentum": training.momentum} | options
     kind: Any = _kind(training.optimizer)  # each has its own signature
+    if training.weight_decay and "weight_decay" not in signature(kind).parameters:
+        raise BadInput(f"training.optimizer {training.optimizer} has no weight decay: set training.weight_decay to 0")
     try:
         return kind([group for group in groups if group["params"]], lr=training.lr, **options)
     except (TypeError, ValueError) as error:

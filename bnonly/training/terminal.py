@@ -31,7 +31,7 @@ class Terminal:
         self._rate = 0.0  # images a second
         self._seen = 0  # images, at the last look
         self._last = ""
-        self._per_epoch = 0
+        self._per_epoch = 1  # images, until begin says
 
     def __enter__(self) -> Terminal:
         if self._console.is_terminal:
@@ -47,6 +47,12 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
 
+    def begin(self, images: int, record: dict[str, Any] | None, sums: Tensor, net: nn.Module) -> None:
+        self._per_epoch, self._seen, self._looked = images, score(sums).images, time.monotonic()
+        if record is not None:
+            self._last = f"test {record['test']['top1']:.2%}"
+            self._console.print(f"going on after epoch {record['epoch']}", markup=False)
+
     def step(self, epoch: int, step: int, sums: Tensor) -> None:
         if self._bar is None or self._task is None:
             return
@@ -58,7 +64,7 @@ class Terminal:
             fresh = (so_far.images - self._seen) / elapsed
             self._rate = 0.9 * self._rate + 0.1 * fresh if self._rate else fresh
         self._looked, self._seen = now, so_far.images
-        done = epoch + (so_far.images / self._per_epoch if self._per_epoch else 0)
+        done = epoch + so_far.images / self._per_epoch
         self._bar.update(
             self._task,
             completed=done,
@@ -72,7 +78,6 @@ class Terminal:
         self._seen, self._looked = 0, time.monotonic()
         if record["images_per_second"]:
             self._rate = record["images_per_second"]
-            self._per_epoch = round(record["seconds"] * record["images_per_second"])
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=epoch)
         elif self._lines:
@@ -92,7 +97,7 @@ class Terminal:
         return "  ".join(parts)
 
     def _left(self, done: float) -> str:
-        if not self._rate or not self._per_epoch:
+        if not self._rate:
             return ""
         seconds = round((self._config.training.epochs - done) * self._per_epoch / self._rate)
         return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"

@@ -38,6 +38,11 @@ class Wandb:
     def __init__(self, config: RunConfig):
         self._config, self._folder, self._run, self._gone = config, RunFolder.of(config), None, False
 
+    def begin(self, images: int, record: dict[str, Any] | None, sums: Tensor, net: nn.Module) -> None:
+        # A run killed between its checkpoint and this mirror left an epoch out; said twice does no harm.
+        if record is not None and not sums.any():
+            self.epoch(record, net)
+
     def step(self, epoch: int, step: int, sums: Tensor) -> None:
         pass
 
@@ -62,7 +67,11 @@ class Wandb:
         import wandb
 
         config = self._config
-        online = config.tracking == "online" or (config.tracking == "auto" and _logged_in())
+        online = config.tracking != "offline" and _logged_in()  # without a key wandb would wait for one to be typed
+        if config.tracking == "online" and not online:
+            console().print(
+                "wandb: nobody is logged in, so this run is mirrored offline (`wandb login`)", markup=False
+            )
         return wandb.init(
             project=config.project,
             group=config.experiment,

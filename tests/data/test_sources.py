@@ -137,6 +137,14 @@ def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch):
     assert load("folder", tmp_path / "data").digest() == first.digest()
 
 
+def test_without_room_for_a_cache_it_goes_on(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BNONLY_CACHE", str(tmp_path / "file"))
+    write_folder(tmp_path / "data")
+    assert len(load("folder", tmp_path / "data").train) == 6
+    assert "going on without a cache" in capsys.readouterr().err
+
+
 def test_sizes_are_brought_to_one(tmp_path):
     write_folder(tmp_path / "a", size=(20, 10))
     Image.new("RGB", (11, 30)).save(tmp_path / "a" / "train" / "ant" / "odd.png")
@@ -199,6 +207,12 @@ def _no_image(path):
     return r"1.png cannot be read as an image", path
 
 
+def _broken_link(path):
+    write_folder(path)
+    (path / "train" / "ant" / "x.png").symlink_to("nowhere")
+    return r"x.png cannot be read \(No such file", path
+
+
 def _a_file(path):
     (path / "file").touch()
     return "is no folder", path / "file"
@@ -206,7 +220,18 @@ def _a_file(path):
 
 @pytest.mark.parametrize(
     "make",
-    [_missing, _empty, _no_classes, _no_test, _no_images, _class_counts, _truncated, _no_image, _a_file],
+    [
+        _missing,
+        _empty,
+        _no_classes,
+        _no_test,
+        _no_images,
+        _class_counts,
+        _truncated,
+        _no_image,
+        _broken_link,
+        _a_file,
+    ],
 )
 def test_bad_folders(tmp_path, make):
     says, path = make(tmp_path)

@@ -10,6 +10,10 @@ from experiments import first_look
 from tests.training import small
 
 
+def read(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
 def test_rows_repeat_their_runs(tmp_path):
     from bnonly.training.fit import fit
 
@@ -18,9 +22,25 @@ def test_rows_repeat_their_runs(tmp_path):
     result = fit(run).result()
     assert result is not None
     first_look.write_table([line for line in [first_look.row(run)] if line], tmp_path / "table.csv")
-    (line,) = csv.DictReader((tmp_path / "table.csv").open())
+    (line,) = read(tmp_path / "table.csv")
     assert float(line["test_top1_percent"]) == round(100 * result["test"]["top1"], 2)
-    assert (line["run"], line["paper_tag"], line["epochs"]) == (run.id, "D", "1")
+    assert (line["run"], line["paper_tag"], line["epochs"]) == (run.id, "", "1")
+
+
+def test_the_readme_shows_the_committed_table():
+    rows = read(first_look.TABLE)
+    assert first_look.readme_block(rows) in first_look.README.read_text()
+
+
+def test_the_readmes_block_is_replaced(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- first_look -->\nold\n<!-- /first_look -->\nb\n")
+    rows = read(first_look.TABLE)
+    for _ in range(2):
+        first_look.update_readme(rows, readme)
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- first_look -->\n| group") and text.endswith("<!-- /first_look -->\nb\n")
+    assert "old" not in text
 
 
 def test_the_committed_table_is_of_this_grid():

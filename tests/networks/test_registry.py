@@ -9,7 +9,8 @@ import torch
 
 from bnonly.cli import main
 from bnonly.errors import BadInput
-from bnonly.networks.registry import parse
+from bnonly.networks.imagenet_resnet import BLOCKS
+from bnonly.networks.registry import IMAGENET_DEPTHS, parse
 
 # Frankle, Schwab, Morcos (ICLR 2021), table 1: total, BatchNorm, output, shortcut. CIFAR rows as exact integers,
 # ImageNet rows as printed there.
@@ -100,6 +101,10 @@ def test_any_depth_and_factor(capsys):
 def test_impossible_names(name, says):
     with pytest.raises(BadInput, match=says):
         parse(name)
+
+
+def test_the_registry_and_the_builder_know_the_same_depths():
+    assert tuple(BLOCKS) == IMAGENET_DEPTHS
 
 
 def test_classes():

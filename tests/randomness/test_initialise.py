@@ -12,8 +12,9 @@ import torch
 import bnonly
 from bnonly.errors import BadInput
 from bnonly.randomness import bngen
-from bnonly.randomness.initialise import Start, frozen_digest, initialise
+from bnonly.randomness.initialise import frozen_digest, initialise
 from bnonly.randomness.plan import plan
+from bnonly.randomness.start import Start
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "cifar_resnet14.json").read_text())
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from bnonly.errors import Interrupted, RunRefused
+from bnonly.errors import BadInput, Interrupted, RunRefused
 from bnonly.runs import RunFolder
 from bnonly.training import checkpoint
 from bnonly.training.fit import fit
@@ -123,20 +123,51 @@ def test_stopped_after_a_step_and_gone_on(tmp_path, whole, changes):
     assert_equal(fit(run), whole(**changes))
 
 
-def test_a_request_to_stop_at_the_last_step_ends_the_run(tmp_path, whole):
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_at_the_last_step_ends_the_run(tmp_path, whole, kind):
     run = small.config(tmp_path)
-    assert_equal(fit(run, (Stops(2, 6),)), whole())
+    assert_equal(fit(run, (Stops(2, 6, kind),)), whole())
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_sigterm_in_the_process(tmp_path, whole, step):
+    run = small.config(tmp_path)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        fit(run, (Stops(1, step, signal.SIGTERM),))
+    assert_equal(fit(run), whole())
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path, whole):
+    class Twice(Stops):
+        def step(self, epoch, step, sums):
+            super().step(epoch, step, sums)
+            super().step(epoch, step, sums)
+
+    run = small.config(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, (Twice(1, 2),))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert_equal(fit(run), whole())
+
+
+def test_inside_a_slurm_job_a_run_is_one_process(tmp_path, monkeypatch):
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert fit(small.config(tmp_path, training={"epochs": 1})).result() is not None
 
 
 class Stops:
     """A listener that presses Ctrl-C after a step."""
 
-    def __init__(self, epoch, step):
-        self.place = epoch, step
+    def __init__(self, epoch, step, signal=signal.SIGINT):
+        self.place, self.signal = (epoch, step), signal
+
+    def begin(self, images, record, sums, net):
+        pass
 
     def step(self, epoch, step, sums):
         if (epoch, step) == self.place:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.signal)
 
     def epoch(self, record, net):
         pass
@@ -166,6 +197,24 @@ def test_with_both_checkpoints_truncated_it_starts_again(tmp_path, whole, length
     folder = interrupted(run, 1, 2)
     for path in (folder.checkpoint, folder.path / "last.ckpt.previous"):
         path.write_bytes(path.read_bytes()[:length])
+    assert_equal(fit(run), whole())
+    assert (folder.path / "last.ckpt.damaged").stat().st_size == length
+    assert (folder.path / "metrics.jsonl.damaged").exists()
+
+
+def test_a_checkpoint_that_cannot_be_read_changes_nothing(tmp_path, whole, monkeypatch):
+    run = small.config(tmp_path)
+    folder = interrupted(run, 1, 2)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file() and path.name[0] != "."}
+
+    def fails(*_args, **_kwargs):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoint, "safe_open", fails)
+    with pytest.raises(BadInput, match=r"last.ckpt cannot be read \(Input/output error\)"):
+        fit(run)
+    monkeypatch.undo()
+    assert all(path.read_bytes() == data for path, data in before.items())
     assert_equal(fit(run), whole())
 
 

@@ -10,6 +10,7 @@ import pytest
 from bnonly.training.fit import fit
 from bnonly.training.tracking import mirror
 from tests.training import small
+from tests.training.test_resume import interrupted
 
 
 class Recorder:
@@ -41,6 +42,11 @@ def wandb(monkeypatch):
     return recorder
 
 
+@pytest.fixture(autouse=True)
+def _logged_in(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+
+
 def tracked(run):
     with mirror(run) as listeners:
         return fit(run, listeners)
@@ -56,6 +62,22 @@ def test_what_is_logged(tmp_path, wandb):
     assert last["gamma below 0.01/all"] == record["gamma"]["below"][1]
     assert last["gamma below 0.01/layer1.0.bn1"] == record["gamma"]["layers"]["layer1.0.bn1"][1]
     assert last["gamma/all"] == ("histogram", 336, 64) and last["beta/layer3.0.bn2"] == ("histogram", 64, 64)
+
+
+def test_a_resumed_run_says_its_last_epoch_again(tmp_path, wandb):
+    run = small.config(tmp_path, tracking="online")
+    interrupted(run, 1, 6)
+    wandb.logged.clear()
+    tracked(run)
+    assert sorted(wandb.logged) == [2, 3]
+
+
+def test_online_without_a_key_is_offline_and_asks_nobody(tmp_path, wandb, monkeypatch, capsys):
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    tracked(small.config(tmp_path, tracking="online"))
+    assert wandb.settings["mode"] == "offline"
+    assert "nobody is logged in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("where", ["init", "log", "finish"])

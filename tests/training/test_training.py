@@ -70,6 +70,7 @@ def test_the_folder_holds_what_it_should(tmp_path):
     assert result is not None
     assert (result["trained_parameters"], result["parameters"]) == (672, 78_042)
     assert result["config"] == run.plain() and result["evaluated"] == "test"
+    assert result["storable"] and len(result["sessions"]) == 1
     for fact in ("torch", "lightning", "numpy", "device", "threads", "python", "git", "bnonly"):
         assert fact in result["environment"]
     records = folder.metrics()
@@ -154,6 +155,7 @@ def test_any_optimiser_of_torch(tmp_path, name):
         ({"optimizer_options": {"nesterovv": True}}, "do not suit sgd"),
         ({"optimizer": "adam", "optimizer_options": {"betas": [2.0, 0.9]}}, "do not suit adam"),
         ({"device": "cuda:9"}, "not on this machine"),
+        ({"optimizer": "rprop"}, "has no weight decay"),
     ],
 )
 def test_what_cannot_be_trained_leaves_nothing_behind(tmp_path, training, says):
@@ -177,6 +179,12 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_state(tmp_path):
     assert [record["epoch"] for record in folder.metrics()] == [0]
     assert folder.result() is None
     assert all(math.isfinite(record["test"]["loss"]) for record in folder.metrics())
+
+
+def test_a_last_step_of_one_image_of_one_pixel_is_explained(tmp_path):
+    run = small.config(tmp_path, network={"name": "resnet18"}, training={"batch_size": 359, "epochs": 1, "lr": 1e-9})
+    with pytest.raises(TrainingFailed, match="no single image for the last step of 1437"):
+        fit(run)
 
 
 def test_a_last_step_that_breaks_the_parameters_is_not_saved(tmp_path, monkeypatch):
