@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Protocol
 
 import lightning
@@ -22,6 +23,8 @@ from bnonly.runs import RunFolder
 from bnonly.training import checkpoint
 from bnonly.training.optimizers import optimizer
 from bnonly.training.schedule import rate
+
+_STEPS_A_TURN = 16  # steps to one turn of Lightning's loop
 
 
 class Listener(Protocol):
@@ -58,14 +61,8 @@ class GroupTraining(lightning.LightningModule):
     ):
         super().__init__()
         self.automatic_optimization = False
-        self.net, self.config, self.folder, self.digests, self.listeners = (
-            net,
-            config,
-            folder,
-            digests,
-            listeners,
-        )
-        self.train_batches, self.test_batches = train, test
+        self.net, self.config, self.train_batches, self.test_batches = net, config, train, test
+        self.folder, self.digests, self.listeners = folder, digests, listeners
         self.position_epoch, self.position_step = 0, 0  # epochs done, steps done of the next one
         self.sums = torch.zeros(4, dtype=torch.float64, device=train.labels.device)
         self.bad_step = torch.full((), -1, device=train.labels.device)
@@ -74,15 +71,14 @@ class GroupTraining(lightning.LightningModule):
         self.record: dict[str, Any] | None = None
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
-        self._trains = self.optimizer is not None
 
     # What Lightning asks for.
 
     def configure_optimizers(self) -> torch.optim.Optimizer | None:  # type: ignore[override]
         return self.optimizer
 
-    def train_dataloader(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return _FromPosition(self)  # type: ignore[return-value]
+    def train_dataloader(self) -> Iterable[Iterator[tuple[Tensor, Tensor]]]:
+        return _FromPosition(self)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # made there
@@ -91,8 +87,18 @@ class GroupTraining(lightning.LightningModule):
         self._started = time.perf_counter()
         self.net.train()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        images, labels = batch
+    def training_step(self, batch: Iterator[tuple[Tensor, Tensor]], batch_idx: int) -> None:
+        """A run of steps: what Lightning calls a batch is a few of ours, since each of its turns has a price."""
+        for images, labels in batch:
+            self.step(images, labels)
+            for listener in self.listeners:
+                listener.step(self.position_epoch, self.position_step, self.sums)
+            if self.stop is not None and self.position_step < self.train_batches.steps:
+                self._check_finite()
+                self._pause()
+
+    def step(self, images: Tensor, labels: Tensor) -> None:
+        """One step: images [B, 3, H, W], labels [B]."""
         with autocast(images.device, self.config.training.precision):
             logits = self.net(images)
         logits = logits.float()
@@ -107,13 +113,6 @@ class GroupTraining(lightning.LightningModule):
         self.sums += tally(logits, labels, loss)
         self._note_bad_loss(loss.detach())
         self.position_step += 1
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        for listener in self.listeners:
-            listener.step(self.position_epoch, self.position_step, self.sums)
-        if self.stop is not None and self.position_step < self.train_batches.steps:
-            self._check_finite()
-            self._pause()
 
     def on_train_epoch_end(self) -> None:
         self._check_finite()
@@ -236,7 +235,7 @@ class GroupTraining(lightning.LightningModule):
 
 
 class _FromPosition:
-    """The training batches from the module's position on; Lightning iterates over it once an epoch.
+    """The training batches from the module's position on, in runs of a few; Lightning iterates over it once an epoch.
 
     It has no length, since the first epoch after a resume may be a part of one.
     """
@@ -244,8 +243,11 @@ class _FromPosition:
     def __init__(self, module: GroupTraining):
         self._module = module
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return self._module.train_batches.epoch(self._module.position_epoch, self._module.position_step)
+    def __iter__(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
+        first, batches = self._module.position_step, self._module.train_batches
+        steps = batches.epoch(self._module.position_epoch, first)
+        for _ in range(first, batches.steps, _STEPS_A_TURN):
+            yield islice(steps, _STEPS_A_TURN)
 
 
 def _plain(values: Score | None) -> dict[str, float | None] | None:

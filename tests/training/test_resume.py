@@ -41,11 +41,11 @@ def assert_equal(folder: RunFolder, other: RunFolder) -> None:
 # Where the process kills itself with SIGKILL, as Python run before training.
 KILLS = {
     "in the middle of an epoch": """
-step = module.GroupTraining.training_step
-def dying(self, batch, index):
-    step(self, batch, index)
+step = module.GroupTraining.step
+def dying(self, images, labels):
+    step(self, images, labels)
     if (self.position_epoch, self.position_step) == (1, 3): die()
-module.GroupTraining.training_step = dying
+module.GroupTraining.step = dying
 """,
     "before the append to metrics.jsonl": """
 append = RunFolder.append_metrics
@@ -229,7 +229,7 @@ def test_a_torn_or_missing_last_line_comes_back_from_the_checkpoint(tmp_path, wh
 def test_a_finished_run_does_not_train_again(tmp_path, monkeypatch):
     run = small.config(tmp_path)
     fit(run)
-    monkeypatch.setattr(GroupTraining, "training_step", None)
+    monkeypatch.setattr(GroupTraining, "step", None)
     assert fit(run).result() is not None
 
 
@@ -251,9 +251,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, fact, says):
 
 def test_sigterm_saves_and_ends(tmp_path, whole):
     run = small.config(tmp_path)
-    slow = "import time; from bnonly.training.module import GroupTraining as G\nold = G.on_train_batch_end\n"
+    slow = "import time; from bnonly.training.module import GroupTraining as G\nold = G.step\n"
     slow += "def waits(self, *a):\n    print('step', flush=True); time.sleep(0.2); old(self, *a)\n"
-    slow += "G.on_train_batch_end = waits"
+    slow += "G.step = waits"
     process = small.run_process(run, slow)
     assert process.stdout is not None
     process.stdout.readline()

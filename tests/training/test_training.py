@@ -189,14 +189,14 @@ def test_a_last_step_of_one_image_of_one_pixel_is_explained(tmp_path):
 
 def test_a_last_step_that_breaks_the_parameters_is_not_saved(tmp_path, monkeypatch):
     run = small.config(tmp_path)
-    step = GroupTraining.training_step
+    step = GroupTraining.step
 
-    def breaks(self, batch, index):
-        step(self, batch, index)
+    def breaks(self, images, labels):
+        step(self, images, labels)
         if (self.position_epoch, self.position_step) == (1, 6):
             self.net.bn1.weight.data[3] = float("nan")
 
-    monkeypatch.setattr(GroupTraining, "training_step", breaks)
+    monkeypatch.setattr(GroupTraining, "step", breaks)
     with pytest.raises(TrainingFailed, match="epoch 2, its last step; the last good state"):
         fit(run)
     monkeypatch.undo()
