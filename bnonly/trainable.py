@@ -74,6 +74,11 @@ def count(net: nn.Module) -> Counts:
     return Counts(total, size(_of_norms(net, BATCH_NORMS)), size(declared["output"]), size(declared["shortcut"]))
 
 
+def trained_of(net: nn.Module) -> tuple[int, int]:
+    """How many parameters train now, and how many the network has."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad), sum(entry.size for entry in plan(net))
+
+
 def _names(net: nn.Module, part: str) -> set[str]:
     if part == "none":
         return set()

@@ -36,6 +36,7 @@ def test_a_finished_run_needs_no_torch_and_says_so(tmp_path):
     first = run("fit", *flags, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("runs/fit/") and "epoch 1/1" in first.stderr
+    assert "672 of 78,042 parameters train (0.86%)" in first.stderr
     again = without_torch("fit", *flags, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (0, first.stdout)
     assert "this run is finished" in again.stderr

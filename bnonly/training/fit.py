@@ -14,7 +14,6 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from torch import nn
 
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
@@ -23,7 +22,7 @@ from bnonly.files import write_safetensors
 from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
 from bnonly.runs import RunFolder
-from bnonly.trainable import ScalarTrained
+from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import run_batches, run_data, run_network
@@ -157,7 +156,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
     assert record is not None
     state = {name: value.cpu().numpy() for name, value in checkpoint.trained_state(net).items()}
     write_safetensors(folder.final, state, {"run": config.id, "epoch": record["epoch"]})
-    trained = [p for p in net.parameters() if p.requires_grad]
+    trained, total = trained_of(net)
     seconds = sum(line["seconds"] for line in folder.metrics())
     folder.finish(
         {
@@ -169,8 +168,8 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "train": record["train"],
             "test": record["test"],
             "gamma": {key: value for key, value in record["gamma"].items() if key != "layers"},
-            "trained_parameters": sum(p.numel() for p in trained),
-            "parameters": sum(p.numel() for p in net.parameters()) - _repeated(net),
+            "trained_parameters": trained,
+            "parameters": total,
             "train_seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "storable": config.network.start.storable,
@@ -179,11 +178,6 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             **module.digests,
         }
     )
-
-
-def _repeated(net: nn.Module) -> int:
-    """Scalars that random:K holds a second time."""
-    return sum(layer.random_values.numel() for layer in net.modules() if isinstance(layer, ScalarTrained))
 
 
 @contextmanager

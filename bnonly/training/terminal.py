@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bnonly.config import RunConfig
 from bnonly.measure.accuracy import score
 from bnonly.progress import console
+from bnonly.trainable import trained_of
 
 _REFRESH = 0.25  # seconds between two looks at the sums, each of which waits for the device
 
@@ -19,7 +20,7 @@ _REFRESH = 0.25  # seconds between two looks at the sums, each of which waits fo
 class Terminal:
     """A listener that draws. Use as a context manager, so that the bar is taken away whatever happens.
 
-    lines: whether each epoch gets its line where there is no terminal.
+    lines: whether there is a line about what trains, and one for each epoch where there is no terminal.
     """
 
     def __init__(self, config: RunConfig, *, lines: bool = True):
@@ -49,6 +50,9 @@ class Terminal:
 
     def begin(self, images: int, record: dict[str, Any] | None, sums: Tensor, net: nn.Module) -> None:
         self._per_epoch, self._seen, self._looked = images, score(sums).images, time.monotonic()
+        if self._lines:
+            trained, total = trained_of(net)
+            self._console.print(f"{trained:,} of {total:,} parameters train ({trained / total:.2%})", markup=False)
         if record is not None:
             self._last = f"test {record['test']['top1']:.2%}"
             self._console.print(f"going on after epoch {record['epoch']}", markup=False)
