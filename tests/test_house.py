@@ -116,3 +116,9 @@ def test_the_readme_shows_the_two_commands_and_ci_runs_one_of_them():
     assert pattern in script
     command = subprocess.run(["bash", "-c", pattern], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     assert command == "pip install uv && uv run pytest"
+
+
+def test_the_readmes_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]

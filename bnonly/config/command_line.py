@@ -52,11 +52,11 @@ def run_parser(prog: str, description: str) -> Parser:
 
 def parse_run(parser: Parser, argv: list[str]) -> tuple[RunConfig, argparse.Namespace]:
     """The validated configuration, and the parser's other options. Raises BadInput, naming every mistake."""
-    source = CliSettingsSource(_Flags, root_parser=parser, cli_hide_none_type=True, cli_avoid_json=True)
+    source: Any = CliSettingsSource(_Flags, root_parser=parser, cli_hide_none_type=True, cli_avoid_json=True)
     options = parser.parse_args(argv)
     layers = {str(path): expand_speed(read_yaml(path)) for path in options.config}
     try:
-        flags = source(parsed_args=options)()  # type: ignore[operator]
+        flags = source(parsed_args=options)()
     except SettingsError as error:
         raise BadInput(f"the flags: {error}; values with parts are written as JSON") from error
     layers["the flags"] = expand_speed(flags)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,9 @@ def score(sums: Tensor) -> Score:
     return Score(loss / max(images, 1), top1 / max(images, 1), top5 / max(images, 1), int(images))
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """The context of a forward in that precision: "fp32" (nothing) or "bf16" (torch's automatic mixed precision)."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()  # type: ignore[return-value]
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> Score:

@@ -74,7 +74,7 @@ class GroupTraining(lightning.LightningModule):
 
     # What Lightning asks for.
 
-    def configure_optimizers(self) -> torch.optim.Optimizer | None:  # type: ignore[override]
+    def configure_optimizers(self) -> torch.optim.Optimizer | None:
         return self.optimizer
 
     def train_dataloader(self) -> Iterable[Iterator[tuple[Tensor, Tensor]]]:
