@@ -52,7 +52,13 @@ def gamma_histograms(by_group: Mapping[str, pd.DataFrame], threshold: float = 0.
     """gamma over all channels, a panel a group on one scale; the share within the threshold stands above it."""
     with _styled():
         figure, panels = plt.subplots(
-            1, len(by_group), figsize=(2.6 * len(by_group), 2.7), layout="constrained", sharex=True, squeeze=False
+            1,
+            len(by_group),
+            figsize=(2.6 * len(by_group), 2.7),
+            layout="constrained",
+            sharex=True,
+            sharey=True,
+            squeeze=False,
         )
         _draw_histograms(list(panels[0]), by_group, threshold)
     return figure
@@ -66,7 +72,8 @@ def accuracy_and_gamma(curves: pd.DataFrame, by_group: Mapping[str, pd.DataFrame
         _draw_curves(figure.add_subplot(grid[0, :]), curves)
         panels: list[Axes] = []
         for column in range(len(by_group)):
-            panels.append(figure.add_subplot(grid[1, column], sharex=panels[0] if panels else None))
+            first = panels[0] if panels else None
+            panels.append(figure.add_subplot(grid[1, column], sharex=first, sharey=first))
         _draw_histograms(panels, by_group, threshold)
     return figure
 
@@ -127,7 +134,11 @@ def _draw_histograms(panels: list[Axes], by_group: Mapping[str, pd.DataFrame], t
         )  # fmt: skip
         axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set(xlabel="gamma", ylabel="share of channels", title=f"{name}\n|gamma| < {threshold:g}: {share:.1%}")
+        axes.set(
+            xlabel="gamma",
+            ylabel="share of channels" if axes is panels[0] else "",
+            title=f"{name}\n|gamma| < {threshold:g}: {share:.1%}",
+        )
 
 
 def _palette(groups: list[str]) -> dict[str, str]:

@@ -100,8 +100,8 @@ def draw(runs: list[RunConfig], path: Path) -> None:
 def readme_block(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table as the README shows it, from the rows of the CSV file."""
     lines = [
-        "| group | epochs | trained | test top-1 | \\|gamma\\| < 0.01 | paper, 160 epochs | wall time |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| group | epochs | trained | test top-1 | \\|gamma\\| < 0.01 | paper, 160 epochs |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for line in rows:
         tag, percent = line["paper_tag"], line["paper_top1_percent_160_epochs"]
@@ -109,7 +109,7 @@ def readme_block(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             f"| `{line['group']}` | {line['epochs']} | {int(line['trained_parameters']):,} "
             f"| {float(line['test_top1_percent']):.1f} % | {float(line['gamma_below_0.01_percent']):.1f} % "
-            f"| {paper} | {float(line['train_seconds']) / 60:.0f} min |"
+            f"| {paper} |"
         )
     return "\n".join(lines)
 
