@@ -274,7 +274,8 @@ def test_killed_at_twenty_random_moments(tmp_path, whole):
         process.stdout.readline()
         time.sleep(moments.uniform(0.0, 3.0))
         process.kill()
-        kills += process.wait() == -signal.SIGKILL
+        process.communicate()  # closes the pipes
+        kills += process.returncode == -signal.SIGKILL
         if RunFolder.of(run).result() is not None:
             for path in sorted(RunFolder.of(run).path.rglob("*"), reverse=True):
                 path.rmdir() if path.is_dir() else path.unlink()
