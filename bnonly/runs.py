@@ -55,6 +55,12 @@ class RunFolder:
         except ValueError:
             return None
 
+    def result_of(self, config: RunConfig) -> dict[str, Any] | None:
+        """`result`, if it was made from the data path that `config` names; another path may hold other images."""
+        result = self.result()
+        same = result is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]
+        return result if same else None
+
     def finish(self, result: dict[str, Any]) -> None:
         write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 

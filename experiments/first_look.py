@@ -13,8 +13,6 @@ the numbers themselves belong to a much shorter schedule and are no reproduction
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +24,7 @@ from bnonly.config import RunConfig
 from bnonly.config.command_line import validated
 from bnonly.files import write_atomically
 from bnonly.runs import RunFolder
+from experiments.tables import write_table
 
 GRID = [("bn", 10), ("output", 10), ("bn+output", 10), ("random:2", 10), ("all", 10), ("bn", 30)]
 TABLE = Path(__file__).parent / "results" / "first_look.csv"
@@ -140,14 +139,6 @@ def main() -> None:
     write_table(rows, TABLE)
     update_readme(rows)
     draw(runs, TABLE.with_suffix(".png"))
-
-
-def write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from bnonly.training.build import run_batches, run_data
 from bnonly.training.environment import environment
 from bnonly.training.fit import quiet, trainer
 from bnonly.training.module import GroupTraining
-from experiments.first_look import write_table
+from experiments.tables import write_table
 
 TABLE = Path(__file__).parent / "results" / "speed" / "cpu.csv"
 NORMALS = 4_000_000

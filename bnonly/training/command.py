@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
         print(f"# run {config.id}\n{config.to_yaml()}", end="")
         return 0
     folder, err = RunFolder.of(config), console()
-    if (result := folder.result()) is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]:
+    if folder.result_of(config) is not None:
         return _finished(folder, "this run is finished")
     err.print(f"run {config.id}: {config.network.name}, group {config.group}, seed {config.seed}", markup=False)
     if not config.network.start.storable:

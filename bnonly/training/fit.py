@@ -38,7 +38,7 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
     process's or another run's; TrainingFailed on a loss that is no number; Interrupted on SIGINT or SIGTERM.
     """
     folder = RunFolder.of(config)
-    if (result := folder.result()) is not None and _same_path(config, result):
+    if folder.result_of(config) is not None:
         return folder
     keep_freed_memory()
     before = torch.get_num_threads()
@@ -47,10 +47,6 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
         return _fit(config, folder, listeners)
     finally:
         torch.set_num_threads(before)
-
-
-def _same_path(config: RunConfig, result: dict[str, Any]) -> bool:
-    return config.plain()["data"]["path"] == result["config"]["data"]["path"]
 
 
 def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...]) -> RunFolder:

@@ -7,6 +7,7 @@ import csv
 import pandas as pd
 
 from experiments import first_look
+from experiments.tables import write_table
 from tests.training import small
 
 
@@ -21,7 +22,7 @@ def test_rows_repeat_their_runs(tmp_path):
     assert first_look.row(run) is None
     result = fit(run).result()
     assert result is not None
-    first_look.write_table([line for line in [first_look.row(run)] if line], tmp_path / "table.csv")
+    write_table([line for line in [first_look.row(run)] if line], tmp_path / "table.csv")
     (line,) = read(tmp_path / "table.csv")
     assert float(line["test_top1_percent"]) == round(100 * result["test"]["top1"], 2)
     assert (line["run"], line["paper_tag"], line["epochs"]) == (run.id, "", "1")
