@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
 import bnonly
-from bnonly.errors import BadInput, BnonlyError
+from bnonly.errors import BadInput, guarded
 
 VERBS = {
     "demo": ("experiments.demo:main", "the whole story on bundled digits, in under two minutes"),
@@ -36,26 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     """Run a verb; the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
     return guarded(lambda: _run(arguments))
-
-
-def guarded(call: Callable[[], int | None]) -> int:
-    """The exit status of a command. What is the user's or the machine's to mend ends in one sentence, not a trace."""
-    try:
-        return call() or 0
-    except BnonlyError as error:
-        sentence, status = str(error), error.status
-    except BrokenPipeError:
-        # Whoever read us has gone, as `head` does; nothing more can or need be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        sentence, status = f"{error.filename or 'a file'}: {error.strerror or error}", 1
-    except MemoryError as error:
-        sentence, status = f"not enough memory ({error}): ask for less", 1
-    except KeyboardInterrupt:
-        sentence, status = "stopped", 130
-    print(f"bnonly: {sentence}", file=sys.stderr)
-    return status
 
 
 def _run(argv: list[str]) -> int:

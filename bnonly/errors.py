@@ -1,5 +1,11 @@
 """What goes wrong on purpose: every error a user may meet is one sentence, and one of these."""
 
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
 
 class BnonlyError(Exception):
     """The package's own errors. The command line prints the sentence and exits with `status`."""
@@ -29,3 +35,23 @@ class Interrupted(BnonlyError):
     """Training was asked to stop, has saved, and can go on."""
 
     status = 130
+
+
+def guarded(call: Callable[[], int | None]) -> int:
+    """The exit status of a command. What is the user's or the machine's to mend ends in one sentence, not a trace."""
+    try:
+        return call() or 0
+    except BnonlyError as error:
+        sentence, status = str(error), error.status
+    except BrokenPipeError:
+        # Whoever read us has gone, as `head` does; nothing more can or need be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        sentence, status = f"{error.filename or 'a file'}: {error.strerror or error}", 1
+    except MemoryError as error:
+        sentence, status = f"not enough memory ({error}): ask for less", 1
+    except KeyboardInterrupt:
+        sentence, status = "stopped", 130
+    print(f"bnonly: {sentence}", file=sys.stderr)
+    return status

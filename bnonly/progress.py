@@ -16,11 +16,12 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """The items, with a bar that counts them."""
+def track(items: Iterable[Item], total: int, what: str, *, quiet: bool = False) -> Iterator[Item]:
+    """The items, with a bar that counts them; quiet, for work too short to speak of, without."""
     out = console()
-    if not out.is_terminal:
-        out.print(what, markup=False)
+    if quiet or not out.is_terminal:
+        if not quiet:
+            out.print(what, markup=False)
         yield from items
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput, RunRefused
 from bnonly.files import write_atomically
+from bnonly.locking import FolderLock
+from bnonly.progress import console
 
 
 @dataclass(frozen=True)
@@ -123,24 +123,11 @@ class RunFolder:
             )
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[FolderLock]:
         """Keep every other process off this run. Raises RunRefused, naming who has it; freed when a process dies."""
+        lock = FolderLock(self.path, lambda said: console().print(said, markup=False))
+        lock.acquire()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
-            lock.acquire()
-        except Timeout as error:
-            raise RunRefused(f"{self.path} is in use by {self._holder()}: wait for it, or stop it first") from error
-        except OSError as error:
-            raise BadInput(f"{self.path} cannot be written ({error.strerror}): choose another --out") from error
-        try:
-            write_atomically(self.path / ".holder", f"process {os.getpid()} on {socket.gethostname()}".encode())
-            yield
+            yield lock
         finally:
             lock.release()
-
-    def _holder(self) -> str:
-        try:
-            return (self.path / ".holder").read_text()
-        except OSError:
-            return "another process"

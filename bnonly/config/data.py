@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,18 +12,20 @@ from bnonly.config.base import Section
 from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
 
 Channels = tuple[float, float, float]
+Bounds = tuple[PositiveFloat, PositiveFloat]
 Deviations = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 
 
 class DataConfig(Section):
     """Source, preparation and split. The defaults are the paper's pre-processing."""
 
-    source: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
-    """digits (nothing to download), cifar10, cifar100, or folder: train/<class>/*, test/<class>/*."""
+    source: Literal["digits", "cifar10", "cifar100", "folder", "imagenet"] = "digits"
+    """digits (nothing to download), cifar10, cifar100, folder: train/<class>/*, test/<class>/* that fit in memory, or
+    imagenet: train/<class>/*, val/<class>/* of any number and size, read and cropped image by image."""
     path: Path | None = None
     """Folder or tarball that holds the data; not needed for digits. Does not change a run's id."""
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Pixels a side to bring an image folder's images to; none: they are of one size already."""
+    """Pixels a side to bring an image folder's images to; unset: they are of one size already, for imagenet 224."""
     holdout: NonNegativeInt = 0
     """Training images split off by the seed and evaluated on instead of the test set."""
     crop: Annotated[int, Field(ge=0, le=64)] | None = None
@@ -33,20 +36,49 @@ class DataConfig(Section):
     """Mean of each colour in [0, 1], subtracted; the paper's code uses ImageNet's for CIFAR-10 too."""
     std: Deviations = IMAGENET_STD
     """Standard deviation of each colour, divided by."""
+    resize: Annotated[int, Field(ge=8, le=2048)] | None = None
+    """Of imagenet, in evaluation: pixels of the shorter side before the centre is cut out; unset: 256, 8/7 size."""
+    crop_scale: Bounds | None = None
+    """Of imagenet, in training: bounds of a random crop's share of the image's area; unset: 0.1 to 1."""
+    crop_ratio: Bounds | None = None
+    """Of imagenet, in training: bounds of a random crop's width/height; unset: 0.8 to 1.25."""
+    workers: Annotated[int, Field(ge=0, le=512)] | None = None
+    """Of imagenet: processes a device that decode images; unset: all cores shared out. Does not change a run's id."""
 
     @model_validator(mode="before")
     @classmethod
     def _by_source(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        digits = given.get("source", "digits") == "digits"
-        unset = {"crop": 1 if digits else 4, "flip": not digits}
+        source = given.get("source", "digits")
+        unset: dict[str, Any] = {"crop": {"digits": 1, "imagenet": 0}.get(source, 4), "flip": source != "digits"}
+        if source == "imagenet":
+            unset |= {"size": (size := given.get("size") or 224), "crop_scale": (0.1, 1.0), "crop_ratio": (0.8, 1.25)}
+            with suppress(TypeError, ValueError):  # size itself will be refused
+                unset |= {"resize": round(int(size) * 8 / 7)}
         return given | {key: value for key, value in unset.items() if given.get(key) is None}
 
     @model_validator(mode="after")
     def _has_path(self) -> DataConfig:
         if self.source != "digits" and self.path is None:
             raise ValueError(f"data.source {self.source} needs data.path: the folder or tarball that holds it")
-        if self.size is not None and self.source != "folder":
-            raise ValueError(f"size is for source: folder; {self.source} has images of one size")
+        if self.size is not None and self.source not in ("folder", "imagenet"):
+            raise ValueError(f"size is for source: folder or imagenet; {self.source} has images of one size")
+        return self._crops_fit()
+
+    def _crops_fit(self) -> DataConfig:
+        given = {name: getattr(self, name) for name in ("resize", "crop_scale", "crop_ratio")}
+        if self.source != "imagenet":
+            if odd := [name for name, value in given.items() if value is not None]:
+                raise ValueError(f"{odd[0]} is for source: imagenet")
+            return self
+        if self.crop:
+            raise ValueError("crop shifts images of one size; imagenet has crop_scale and crop_ratio")
+        for name in ("crop_scale", "crop_ratio"):
+            if given[name][0] > given[name][1]:
+                raise ValueError(f"{name} {list(given[name])} must not fall: its lower bound comes first")
+        if self.crop_scale and self.crop_scale[1] > 1:
+            raise ValueError(f"crop_scale {list(self.crop_scale)} is a share of the image: at most 1")
+        if self.resize and self.size and self.resize < self.size:
+            raise ValueError(f"resize {self.resize} is smaller than size {self.size}, which is cut out of it")
         return self

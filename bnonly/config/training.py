@@ -53,7 +53,14 @@ class TrainingConfig(Section):
     device: str = "auto"
     """auto (CUDA where there is one), cpu, cuda, cuda:1. Does not change a run's id."""
     threads: PositiveInt | None = None
-    """CPU threads, torch's own choice unless set. Does not change a run's id."""
+    """CPU threads of each process, torch's own choice unless set. Does not change a run's id."""
+    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Processes that share every batch, each on a device of its own; batch_size counts the images of all."""
+    sync_bn: bool = False
+    """BatchNorm takes its statistics over the whole batch (true) or, as in the paper's code, over each device's share
+    of it, running statistics being the first device's (false)."""
+    save_every: PositiveFloat = 10.0
+    """Minutes between two saves within an epoch; each epoch's end is saved besides. Does not change a run's id."""
     keep_gamma_every: PositiveInt = 10
     """Epochs between two stored copies of gamma and beta; the first and the last are always kept."""
 
@@ -96,6 +103,12 @@ class TrainingConfig(Section):
             raise ValueError(f"optimizer_options must not hold {taken.pop()}: it has a field of its own")
         if self.optimizer.lower() == "sgd" and "momentum" in self.optimizer_options:
             raise ValueError("optimizer_options must not hold momentum for sgd: it has a field of its own")
+        if self.devices > 1 and ":" in self.device:
+            raise ValueError(
+                f"device {self.device} is one device, and devices asks for {self.devices}: use cuda or cpu"
+            )
+        if self.devices > self.batch_size:
+            raise ValueError(f"a batch_size of {self.batch_size} cannot be shared by {self.devices} devices")
         if self.warmup > self.epochs:
             raise ValueError(f"a warm-up of {self.warmup} epochs is longer than the {self.epochs} epochs of training")
         return self

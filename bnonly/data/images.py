@@ -1,13 +1,15 @@
-"""Labelled images in memory, split into training and evaluation."""
+"""Labelled images, split into training and evaluation: in memory, or as files of an image folder."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnonly.data.listing import ImageFiles
 from bnonly.errors import BadInput
 from bnonly.randomness import bngen
 
@@ -28,6 +30,15 @@ class Images:
     def take(self, places: NDArray[np.int64]) -> Images:
         return Images(self.pixels[places], self.labels[places])
 
+    def digest_into(self, total: Any) -> None:
+        """Add every pixel and label to a hash, in order."""
+        total.update(repr(self.pixels.shape).encode())
+        total.update(np.ascontiguousarray(self.pixels).data)
+        total.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+
+
+Part = Images | ImageFiles
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -35,8 +46,8 @@ class Dataset:
 
     name: str
     classes: tuple[str, ...]
-    train: Images
-    test: Images
+    train: Part
+    test: Part
     evaluated: str = "test"
 
     def held_out(self, count: int, seed: int) -> Dataset:
@@ -50,10 +61,8 @@ class Dataset:
         return replace(self, train=self.train.take(kept), test=self.train.take(held), evaluated="holdout")
 
     def digest(self) -> str:
-        """SHA-256 of every pixel and label, in order: which data a run has seen."""
+        """SHA-256 of both parts: which data a run has seen."""
         total = hashlib.sha256()
         for part in (self.train, self.test):
-            total.update(repr(part.pixels.shape).encode())
-            total.update(np.ascontiguousarray(part.pixels).data)
-            total.update(np.ascontiguousarray(part.labels, dtype="<i8").data)
+            part.digest_into(total)
         return total.hexdigest()

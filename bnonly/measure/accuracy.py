@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +45,16 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> Score:
+def evaluate(
+    net: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    precision: str = "fp32",
+    summed: Callable[[Tensor], Tensor] | None = None,
+) -> Score:
     """Score a network in eval mode (running statistics) over batches (images [B, 3, H, W], labels [B]).
 
-    The network's mode is put back as it was.
+    summed: adds up the tallies of several processes, each with batches of its own. The network's mode is put back as
+    it was.
     """
     training, sums = net.training, None
     net.eval()
@@ -60,5 +66,8 @@ def evaluate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision
             sums = batch if sums is None else sums + batch
     net.train(training)
     if sums is None:
+        sums = torch.zeros(4, dtype=torch.float64, device=next(net.parameters()).device)
+    total = score(summed(sums) if summed else sums)
+    if not total.images:
         raise ValueError("evaluate needs at least one batch")
-    return score(sums)
+    return total

@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bnonly.config import RunConfig
-from bnonly.data.batches import Batches, Preparation
-from bnonly.data.images import Dataset
+from bnonly.data.batches import WHOLE, Batches, Loader, Preparation, Share, check_shares
+from bnonly.data.images import Dataset, Images, Part
 from bnonly.data.sources import load
+from bnonly.data.streamed import CropPreparation, Streamed, usable_cores
 from bnonly.errors import BadInput
 from bnonly.networks import network
 from bnonly.runs import RunFolder
@@ -33,15 +34,38 @@ def run_data(config: RunConfig) -> Dataset:
     return data.held_out(config.data.holdout, config.seed)
 
 
-def run_batches(config: RunConfig, data: Dataset, device: torch.device) -> tuple[Batches, Batches]:
-    """Training and evaluation batches on the device."""
-    last = config.training.memory_format == "channels_last"
-    plain = Preparation(config.data.mean, config.data.std, channels_last=last)
-    augmented = Preparation(config.data.mean, config.data.std, config.data.crop or 0, bool(config.data.flip), last)
-    return (
-        Batches(data.train, config.training.batch_size, augmented, device, config.seed),
-        Batches(data.test, _EVALUATION_BATCH, plain, device),
+def run_batches(
+    config: RunConfig, data: Dataset, device: torch.device, share: Share = WHOLE
+) -> tuple[Loader, Loader]:
+    """Training and evaluation batches on the device: this process's share of them."""
+    parts = ((data.train, config.training.batch_size, True), (data.test, _EVALUATION_BATCH, False))
+    train, test = (_loader(config, part, size, device, share, training) for part, size, training in parts)
+    return train, test
+
+
+def _loader(
+    config: RunConfig, part: Part, batch_size: int, device: torch.device, share: Share, training: bool
+) -> Loader:
+    chosen, last = config.data, config.training.memory_format == "channels_last"
+    if training:
+        check_shares(len(part), batch_size, share)
+    if isinstance(part, Images):
+        crop, flip = (chosen.crop or 0, bool(chosen.flip)) if training else (0, False)
+        how = Preparation(chosen.mean, chosen.std, crop, flip, last)
+        return Batches(part, batch_size, how, device, config.seed, share)
+    assert chosen.size and chosen.resize and chosen.crop_scale and chosen.crop_ratio, "the configuration sets them"
+    crops = CropPreparation(
+        chosen.size,
+        chosen.resize,
+        chosen.crop_scale,
+        chosen.crop_ratio,
+        bool(chosen.flip),
+        chosen.mean,
+        chosen.std,
+        last,
     )
+    workers = max(1, usable_cores() // share.of) if chosen.workers is None else chosen.workers
+    return Streamed(part, batch_size, crops, device, config.seed, workers, share)
 
 
 def trained_network(folder: RunFolder) -> nn.Module:

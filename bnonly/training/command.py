@@ -19,17 +19,22 @@ def main(argv: list[str]) -> int:
     folder, err = RunFolder.of(config), console()
     if folder.result_of(config) is not None:
         return _finished(folder, "this run is finished")
+    from bnonly.training.fit import fit
+    from bnonly.training.team import Team
+    from bnonly.training.terminal import Terminal
+    from bnonly.training.tracking import mirror
+
+    team = Team.of(config)
+    if not team.first:  # of torchrun's processes the first one speaks
+        fit(config, team=team)
+        return 0
     err.print(f"run {config.id}: {config.network.name}, group {config.group}, seed {config.seed}", markup=False)
     if not config.network.start.storable:
         err.print(
             f"{config.network.weights} weights cannot be stored as a seed: this run is not exportable", markup=False
         )
-    from bnonly.training.fit import fit
-    from bnonly.training.terminal import Terminal
-    from bnonly.training.tracking import mirror
-
     with Terminal(config) as terminal, mirror(config) as listeners:
-        fit(config, (terminal, *listeners))
+        fit(config, (terminal, *listeners), team)
     return _finished(folder, "done")
 
 
@@ -38,7 +43,9 @@ def _finished(folder: RunFolder, what: str) -> int:
     result = folder.result()
     assert result is not None, "fit returns when there is one"
     counts = f"{result['trained_parameters']:,} of {result['parameters']:,} parameters trained"
-    console().print(f"{what}: {counts}, {result['evaluated']} top-1 {result['test']['top1']:.2%}", markup=False)
+    test, many = result["test"], len(result["classes"]) > 10
+    hits = f"{result['evaluated']} top-1 {test['top1']:.2%}" + (f" top-5 {test['top5']:.2%}" if many else "")
+    console().print(f"{what}: {counts}, {hits}", markup=False)
     sys.stderr.flush()
     print(folder.path)
     return 0

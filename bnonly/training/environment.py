@@ -14,16 +14,23 @@ import bnonly
 from bnonly.errors import BadInput
 
 
-def pick_device(wanted: str) -> torch.device:
-    """auto: CUDA, else the CPU. Raises BadInput for a device this machine has not got.
+def pick_device(wanted: str, rank: int = 0, count: int = 1) -> torch.device:
+    """auto: CUDA, else the CPU; of `count` processes on this machine the one of this rank takes a GPU of its own.
 
-    Apple's MPS is left out: it has no float64, which losses and counts are summed in.
+    Raises BadInput for a device this machine has not got. Apple's MPS is left out: it has no float64, which losses
+    and counts are summed in.
     """
-    cuda = torch.cuda.is_available()
-    if wanted == "auto":
-        return torch.device("cuda" if cuda else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and not (cuda and (device.index or 0) < torch.cuda.device_count()):
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not gpus):
+        return torch.device("cpu")
+    if wanted in ("auto", "cuda") and count > 1:
+        if gpus < count:
+            raise BadInput(
+                f"training.devices {count} are more than the {gpus} GPUs of this machine: lower it, or use cpu"
+            )
+        return torch.device("cuda", rank)
+    device = torch.device("cuda" if wanted == "auto" else wanted)
+    if (device.index or 0) >= gpus:
         raise BadInput(f"training.device {wanted} is not on this machine: use auto, or cpu")
     return device
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
-from bnonly.errors import RunRefused, TrainingFailed
+from bnonly.errors import BadInput, BnonlyError, Interrupted, RunRefused
 from bnonly.files import write_safetensors
 from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
@@ -27,73 +28,113 @@ from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import run_batches, run_data, run_network
 from bnonly.training.environment import environment, pick_device
-from bnonly.training.module import GroupTraining, Listener
+from bnonly.training.faults import as_sentence, fitting_batch
+from bnonly.training.listener import Listener
+from bnonly.training.module import GroupTraining
 from bnonly.training.optimizers import optimizer
+from bnonly.training.rescue import Signals, leave
+from bnonly.training.synced_norm import synchronise
+from bnonly.training.team import ALONE, Environment, Team
 
 
-def fit(config: RunConfig, listeners: tuple[Listener, ...] = ()) -> RunFolder:
+def fit(config: RunConfig, listeners: tuple[Listener, ...] = (), team: Team | None = None) -> RunFolder:
     """Train to the end, from where the run's folder stands; a finished run is left as it is.
 
-    Raises BadInput for what cannot be trained, before anything is written; RunRefused where the folder is another
-    process's or another run's; TrainingFailed on a loss that is no number; Interrupted on SIGINT or SIGTERM.
+    team: this process's place among those of the run, worked out unless given. Raises BadInput for what cannot be
+    trained, before anything is written; RunRefused where the folder is another process's or another run's;
+    TrainingFailed on a loss that is no number, for want of memory, or where a device or another process fails;
+    Interrupted on SIGINT or SIGTERM.
     """
-    folder = RunFolder.of(config)
+    folder, team = RunFolder.of(config), team or Team.of(config)
     if folder.result_of(config) is not None:
         return folder
     keep_freed_memory()
     before = torch.get_num_threads()
-    torch.set_num_threads(config.training.threads or before)
+    torch.set_num_threads(config.training.threads or max(1, before // team.local_count))
     try:
-        return _fit(config, folder, listeners)
+        return _fit(config, folder, listeners, team)
     finally:
         torch.set_num_threads(before)
 
 
-def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...]) -> RunFolder:
-    device = pick_device(config.training.device)
+def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], team: Team) -> RunFolder:
+    device = pick_device(config.training.device, team.local_rank, team.local_count)
     data = run_data(config)
     net = run_network(config, len(data.classes))
-    optimizer(net, config.training)  # refuses a wrong one before anything is written
+    if (
+        optimizer(net, config.training) is None and team.count > 1
+    ):  # a wrong one is refused before anything is written
+        raise BadInput(f"group {config.group} trains nothing that devices could share: set training.devices to 1")
     digests = {"frozen_sha256": frozen_digest(net), "data_sha256": data.digest()}
     net.to(device)
     if config.training.memory_format == "channels_last":
         net.to(memory_format=torch.channels_last)
-    train, test = run_batches(config, data, device)
-    with folder.locked():
+    if config.training.sync_bn and team.count > 1:
+        net = synchronise(net, device)
+    train, test = run_batches(config, data, device, team.share)
+    with folder.locked() if team.first else nullcontext() as lock:
         if (result := folder.result()) is not None:
             _refuse_others(folder.path, result, {"data_sha256": digests["data_sha256"]})
             return folder
-        folder.start(config)
-        module = GroupTraining(net, config, train, test, folder, digests, listeners)
+        still_ours = lock.check if lock else lambda: None
+        module = GroupTraining(net, config, train, test, folder, digests, listeners, team, still_ours)
+        if team.first:
+            folder.start(config)
         _go_on(module, folder)
-        module.sessions.append(environment(device) | {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-        with _stops_on_signals(module), quiet(), _exact_kernels():
-            module.begin()
-            if left := config.training.epochs - module.position_epoch:
-                _train(module, device, left)
-        _finish(module, data)
+        facts = environment(device) | ({"devices": team.count} if team.count > 1 else {})
+        module.sessions.append(facts | {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        signals = Signals(
+            lambda name: setattr(module, "stop", name), partial(_rescue, module) if team.first else None
+        )
+        with signals.handled(), quiet(), _exact_kernels(), team.assembled(config, device):
+            module.before_training = signals.take
+            _train(module, device)
+        if team.first:
+            _finish(module, data)
     return folder
 
 
-def _train(module: GroupTraining, device: torch.device, epochs: int) -> None:
-    """Lightning's fit, with its ways of ending turned into ours."""
+def _rescue(module: GroupTraining) -> None:
+    """In another thread, with the step under way too slow to wait for."""
+    module.stop = "SIGTERM"
     try:
-        trainer(device, epochs).fit(module)
+        saved = module.rescue()
+    except BnonlyError as error:
+        leave(str(error), error.status)
+    else:
+        sentence = str(module.interrupted())
+        if not saved:
+            sentence = (
+                f"stopped by SIGTERM in the middle of a step; {module.kept()}: give the same command again to go on"
+            )
+        leave(sentence, Interrupted.status)
+
+
+def _train(module: GroupTraining, device: torch.device) -> None:
+    """Evaluate and train what is left, with the ways in which that may end turned into ours."""
+    training = module.config.training
+    try:
+        module.begin()
+        if left := training.epochs - module.position_epoch:
+            trainer(device, left, module.team).fit(module)
     except SystemExit:
-        # Lightning leaves so on SIGTERM, which may have come too late to matter, and on a second Ctrl-C.
-        if module.position_epoch < module.config.training.epochs:
-            raise (module.interrupted() if module.stop == "SIGTERM" else KeyboardInterrupt()) from None
-    except torch.OutOfMemoryError as error:
-        raise TrainingFailed(
-            f"the device is out of memory at training.batch_size {module.config.training.batch_size}: halve it"
-        ) from error
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
+        # So Lightning leaves on a second Ctrl-C.
+        if module.position_epoch < training.epochs:
+            raise KeyboardInterrupt from None
+    except Exception as error:
+
+        def advice() -> str:
+            if module.last_shape is None or module.team.count > 1:
+                return "halve it"
+            return fitting_batch(module.net, module.optimizer, module.last_shape, device, training.precision)
+
+        sentence = as_sentence(error, training.batch_size, advice, module.kept())
+        if sentence is None:
             raise
-        raise TrainingFailed(
-            "BatchNorm cannot take statistics of one image of one pixel: choose a training.batch_size that leaves no "
-            f"single image for the last step of {module.train_batches.images}"
-        ) from error
+        raise sentence from error
+    finally:
+        if isinstance(module.batches, Generator):
+            module.batches.close()  # ends the processes that decode images
 
 
 _MEANS = {
@@ -116,6 +157,10 @@ def _refuse_others(path: Path, stored: dict[str, Any], expected: dict[str, str])
 def _go_on(module: GroupTraining, folder: RunFolder) -> None:
     """Restore the newest whole checkpoint, and cut metrics.jsonl to what belongs to it."""
     state, passed_over = checkpoint.read(folder.checkpoint)
+    if not module.team.first:
+        if state is not None:
+            module.restore(state)
+        return
     for fault in passed_over:
         console().print(f"{folder.path}: {fault}, so it is passed over", markup=False)
     if state is None:
@@ -131,11 +176,15 @@ def _go_on(module: GroupTraining, folder: RunFolder) -> None:
     folder.rewrite_metrics(records)
 
 
-def trainer(device: torch.device, epochs: int) -> lightning.Trainer:
+def trainer(device: torch.device, epochs: int, team: Team = ALONE) -> lightning.Trainer:
     """Lightning's loop and device handling, and nothing that costs time: no logger, bar, summary or checkpoint."""
+    alone = team.count == 1
     return lightning.Trainer(
         accelerator=device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=([device.index or 0] if device.type == "cuda" else 1) if alone else team.local_count,
+        num_nodes=team.count // team.local_count,
+        # Running statistics are each process's own until the first one's are taken for an evaluation.
+        strategy="auto" if alone else DDPStrategy(broadcast_buffers=False),
         max_epochs=epochs,
         logger=False,
         enable_checkpointing=False,
@@ -143,7 +192,7 @@ def trainer(device: torch.device, epochs: int) -> lightning.Trainer:
         enable_model_summary=False,
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
-        plugins=[LightningEnvironment()],  # a run is one process, also inside a Slurm job of several
+        plugins=[LightningEnvironment() if alone else Environment(team)],  # never Slurm's, which would take over
     )
 
 
@@ -174,29 +223,6 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             **module.digests,
         }
     )
-
-
-@contextmanager
-def _stops_on_signals(module: GroupTraining) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the module to stop after the step; a second one ends the process as usual."""
-    before: dict[signal.Signals, Any] = {}
-
-    def ask(number: int, frame: Any) -> None:
-        module.stop = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-    try:
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            before[kind] = signal.signal(kind, ask)
-    except ValueError:  # not the main thread: whoever started the thread handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import lightning
 import torch
@@ -14,31 +15,24 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bnonly.config import RunConfig
-from bnonly.data.batches import Batches
+from bnonly.data.batches import Loader
 from bnonly.errors import Interrupted, TrainingFailed
 from bnonly.files import write_safetensors
 from bnonly.measure.accuracy import Score, autocast, evaluate, score, tally
 from bnonly.measure.gamma import betas, gammas, sparsity
 from bnonly.runs import RunFolder
 from bnonly.training import checkpoint
+from bnonly.training.agreement import Agreement
+from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
 from bnonly.training.schedule import rate
+from bnonly.training.team import ALONE, Team
 
 _STEPS_A_TURN = 16  # steps to one turn of Lightning's loop
+_SLOW = 1.0  # seconds of a step from which on buffers are copied before the next, so that it can be given up
 
 
-class Listener(Protocol):
-    """Whoever watches a run: the terminal, wandb, a sweep's table.
-
-    begin: once, with the images of an epoch and where the run stands, the last epoch's record if there is one.
-    step: after each step, with the epochs done, the steps of this one and its sums. epoch: after each epoch.
-    """
-
-    def begin(self, images: int, record: dict[str, Any] | None, sums: Tensor, net: nn.Module) -> None: ...
-
-    def step(self, epoch: int, step: int, sums: Tensor) -> None: ...
-
-    def epoch(self, record: dict[str, Any], net: nn.Module) -> None: ...
+_ELSEWHERE = "a signal to another process"
 
 
 class GroupTraining(lightning.LightningModule):
@@ -46,31 +40,47 @@ class GroupTraining(lightning.LightningModule):
 
     The position (epoch, step) is the module's own, and the data's order follows from it, so training goes on from a
     checkpoint to the bit. An epoch ends with an evaluation, a line in metrics.jsonl and a new checkpoint, in that
-    order. BatchNorm stays in train mode while training, whatever trains.
+    order. BatchNorm stays in train mode while training, whatever trains. Of several processes (`team`) each takes its
+    share of every batch, and the first one writes.
+
+    still_ours: called before anything is written; raises where the run's folder may no longer be written to.
     """
 
     def __init__(
         self,
         net: nn.Module,
         config: RunConfig,
-        train: Batches,
-        test: Batches,
+        train: Loader,
+        test: Loader,
         folder: RunFolder,
         digests: dict[str, str],
         listeners: tuple[Listener, ...] = (),
+        team: Team = ALONE,
+        still_ours: Callable[[], None] = lambda: None,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.net, self.config, self.train_batches, self.test_batches = net, config, train, test
         self.folder, self.digests, self.listeners = folder, digests, listeners
+        self.team, self.still_ours = team, still_ours
         self.position_epoch, self.position_step = 0, 0  # epochs done, steps done of the next one
-        self.sums = torch.zeros(4, dtype=torch.float64, device=train.labels.device)
-        self.bad_step = torch.full((), -1, device=train.labels.device)
+        self.sums = torch.zeros(4, dtype=torch.float64, device=train.device)  # of all processes
+        self.bad_step = torch.full((), -1, device=train.device)
         self.seconds = 0.0  # of the epoch under way, in earlier sessions too
         self.stop: str | None = None  # set by a signal: why to stop after this step
         self.record: dict[str, Any] | None = None
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
+        self.settled = threading.Lock()  # held while the state passes from one step to the next
+        self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
+        self.last_shape: torch.Size | None = None  # of a step's images
+        self.before_training: Callable[[], None] = lambda: None  # called when Lightning has set itself up
+        self._since: float | None = None  # when training began or went on in this epoch
+        self._saved = time.monotonic()
+        self._under_way = False  # between a step's begin and its end
+        self._before: dict[str, Tensor] | None = None  # buffers before the step under way
+        self._step_seconds = math.inf
+        self._agreement = Agreement(team)
 
     # What Lightning asks for.
 
@@ -83,8 +93,11 @@ class GroupTraining(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # made there
 
+    def on_train_start(self) -> None:
+        self.before_training()
+
     def on_train_epoch_start(self) -> None:
-        self._started = time.perf_counter()
+        self._since = time.perf_counter()
         self.net.train()
 
     def training_step(self, batch: Iterator[tuple[Tensor, Tensor]], batch_idx: int) -> None:
@@ -93,66 +106,120 @@ class GroupTraining(lightning.LightningModule):
             self.step(images, labels)
             for listener in self.listeners:
                 listener.step(self.position_epoch, self.position_step, self.sums)
-            if self.stop is not None and self.position_step < self.train_batches.steps:
-                self._check_finite()
-                self._pause()
+            if self.position_step < self.train_batches.steps:
+                if self._told_to_stop():
+                    self._check_finite()
+                    self._pause()
+                if self.team.first and time.monotonic() - self._saved > 60 * self.config.training.save_every:
+                    self._check_finite()
+                    self.save()
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One step: images [B, 3, H, W], labels [B]."""
+        """One step: this process's images [B, 3, H, W], labels [B]."""
+        began, self.last_shape = time.perf_counter(), images.shape
+        with self.settled:
+            self._under_way = True
+            # Of an unfinished step only BatchNorm's running statistics have changed.
+            self._before = {n: b.clone() for n, b in self.net.named_buffers()} if self._step_seconds > _SLOW else None
         with autocast(images.device, self.config.training.precision):
             logits = self.net(images)
         logits = logits.float()
         loss = cross_entropy(logits, labels, label_smoothing=self.config.training.label_smoothing)
         if self.optimizer is not None:
-            lr = rate(self.config.training, self.position_epoch + self.position_step / self.train_batches.steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
             self.optimizer.zero_grad()
-            self.manual_backward(loss)
-            self.optimizer.step()
-        self.sums += tally(logits, labels, loss)
-        self._note_bad_loss(loss.detach())
-        self.position_step += 1
+            self.manual_backward(self._of_whole_batch(loss, len(labels)))
+        news = self._shared(tally(logits, labels, loss), loss.detach())
+        with self.settled:
+            if self.optimizer is not None:
+                lr = rate(self.config.training, self.position_epoch + self.position_step / self.train_batches.steps)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = lr
+                self.optimizer.step()
+            self.sums += news
+            self.position_step += 1
+            self._under_way = False
+        self._step_seconds = time.perf_counter() - began
 
     def on_train_epoch_end(self) -> None:
+        self._told_to_stop()  # hears of a bad last loss
         self._check_finite()
-        self.position_epoch, self.position_step = self.position_epoch + 1, 0
-        self.close_epoch(score(self.sums))
-        self.sums.zero_()
-        if self.stop is not None and self.position_epoch < self.config.training.epochs:
+        self.seconds, self._since = self._elapsed(), None
+        self.close_epoch()
+        if self._any_told_to_stop() and self.position_epoch < self.config.training.epochs:
             self._pause()
+
+    # Several processes.
+
+    def _of_whole_batch(self, loss: Tensor, count: int) -> Tensor:
+        """The loss whose gradient, averaged over the processes as DDP does, is that of the whole batch's mean."""
+        if self.team.count == 1:
+            return loss
+        batch = self.config.training.batch_size
+        whole = min(batch, self.train_batches.images - self.position_step * batch)
+        return loss * (count * self.team.count / whole)
+
+    def _shared(self, sums: Tensor, loss: Tensor) -> Tensor:
+        """A step's sums over all processes; a stop or a bad loss of any of them goes with it."""
+        if self.team.count > 1:
+            return self._agreement.share(sums, self.stop is not None, loss)
+        self._note_bad_loss(loss)
+        return sums
+
+    def _told_to_stop(self) -> bool:
+        """Whether to stop after this step: the same answer in all processes."""
+        if self.team.count == 1:
+            return self.stop is not None
+        stop, bad = self._agreement.known(last=self.position_step == self.train_batches.steps)
+        if bad:
+            raise TrainingFailed(self._not_a_number(self._place(self.position_step - 1)))
+        if stop:
+            self.stop = self.stop or _ELSEWHERE
+        return stop
+
+    def _any_told_to_stop(self) -> bool:
+        asked = torch.tensor(float(self.stop is not None), device=self.sums.device)
+        if self.team.sum(asked):
+            self.stop = self.stop or _ELSEWHERE
+        return self.stop is not None
 
     # An epoch's end.
 
-    def close_epoch(self, train: Score | None) -> None:
-        """Evaluate, record, keep gamma, save. Without a training score: the state before the first step."""
-        trained = self.seconds + time.perf_counter() - self._started if train else 0.0
+    def close_epoch(self) -> None:
+        """Evaluate, record, keep gamma, save; at the very start, the state before the first step."""
+        steps, start = self.train_batches.steps, self.record is None and self.position_step == 0
+        epoch = 0 if start else self.position_epoch + 1
         if not all(torch.isfinite(value).all() for value in self._trained()):
-            raise TrainingFailed(self._not_a_number(f"epoch {self.position_epoch}, its last step"))
-        test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision)
-        self.record = {
-            "epoch": self.position_epoch,
-            "step": self.position_epoch * self.train_batches.steps,
-            "lr": rate(self.config.training, max(0.0, self.position_epoch - 1 / self.train_batches.steps)),
+            raise TrainingFailed(self._not_a_number(f"epoch {epoch}, its last step"))
+        self.team.take_from_first(self.net.buffers())
+        test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision, self.team.sum)
+        train = None if start else score(self.sums)
+        record = {
+            "epoch": epoch,
+            "step": epoch * steps,
+            "lr": rate(self.config.training, max(0.0, epoch - 1 / steps)),
             "train": _plain(train),
             "test": _plain(test),
             "gamma": sparsity(self.net),
-            "seconds": round(trained, 3),
-            "images_per_second": round(train.images / trained, 1) if train else None,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(train.images / self.seconds, 1) if train and self.seconds else None,
         }
+        with self.settled:
+            self.position_epoch, self.position_step, self.record, self.seconds = epoch, 0, record, 0.0
+            self.sums.zero_()
+            if self.team.first:
+                self._write(record)
+        for listener in self.listeners:
+            listener.epoch(record, self.net)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        self.still_ours()
         if self._keeps_gamma():
             values = {f"{name}.weight": gamma.cpu().numpy() for name, gamma in gammas(self.net).items()}
             values |= {f"{name}.bias": beta.cpu().numpy() for name, beta in betas(self.net).items()}
-            write_safetensors(
-                self.folder.gamma(self.position_epoch),
-                values,
-                {"run": self.config.id, "epoch": self.position_epoch},
-            )
-        self.folder.append_metrics(self.record)
-        self.seconds = 0.0
+            facts = {"run": self.config.id, "epoch": self.position_epoch}
+            write_safetensors(self.folder.gamma(self.position_epoch), values, facts)
+        self.folder.append_metrics(record)
         self.save()
-        for listener in self.listeners:
-            listener.epoch(self.record, self.net)
 
     def _trained(self) -> list[Tensor]:
         return [parameter.detach() for parameter in self.net.parameters() if parameter.requires_grad]
@@ -163,23 +230,39 @@ class GroupTraining(lightning.LightningModule):
 
     # Saving and going on.
 
-    def save(self) -> None:
-        """Replace last.ckpt by where training stands now."""
+    def save(self, buffers: dict[str, Tensor] | None = None) -> None:
+        """Replace last.ckpt by where training stands now; buffers: to be stored instead of the network's."""
+        if not self.team.first:
+            return
+        self.still_ours()
         tensors, options = checkpoint.optimizer_state(self.optimizer)
         facts = {
             "run": self.config.id,
             **self.digests,
             "epoch": self.position_epoch,
             "step": self.position_step,
-            "seconds": self.seconds,
+            "seconds": self._elapsed(),
             "record": self.record,
             "sessions": self.sessions,
             "optimizer": options,
         }
-        state = checkpoint.trained_state(self.net) | tensors
-        # The sums belong to an unfinished epoch; at an epoch's end they are in its record.
-        state["sums"] = self.sums if self.position_step else torch.zeros_like(self.sums)
+        state = checkpoint.trained_state(self.net) | tensors | {"sums": self.sums}
+        state |= {f"buffer/{name}": value for name, value in (buffers or {}).items() if f"buffer/{name}" in state}
         checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
+        self._saved = time.monotonic()
+
+    def rescue(self) -> bool:
+        """Save from another thread while a step or an evaluation goes on; whether that could be done."""
+        if not self.settled.acquire(timeout=2.0):
+            return False
+        # The lock is kept: nothing may change any more.
+        if self._under_way and self._before is None:
+            return False
+        self.save(self._before if self._under_way else None)
+        return True
+
+    def _elapsed(self) -> float:
+        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
     def restore(self, state: checkpoint.State) -> None:
         """Stand where the checkpoint stands."""
@@ -191,15 +274,14 @@ class GroupTraining(lightning.LightningModule):
         self.sessions = state.facts["sessions"]
 
     def begin(self) -> None:
-        """Tell the listeners where the run stands; before the first step, evaluate and record that."""
+        """Tell the listeners where the run stands; evaluate what was trained and not yet evaluated."""
         for listener in self.listeners:
             listener.begin(self.train_batches.images, self.record, self.sums, self.net)
-        if self.record is None:
-            self.close_epoch(None)
+        if (self.record is None and not self.position_step) or self.position_step == self.train_batches.steps:
+            self.close_epoch()
 
     def _pause(self) -> None:
         if self.position_step:
-            self.seconds += time.perf_counter() - self._started
             self.save()
         raise self.interrupted()
 
@@ -228,10 +310,13 @@ class GroupTraining(lightning.LightningModule):
         return f"epoch {self.position_epoch + 1}, step {step + 1} of {self.train_batches.steps}"
 
     def _not_a_number(self, where: str) -> str:
-        kept = (
+        return f"the loss is no finite number in {where}; {self.kept()}: lower training.lr or add training.warmup"
+
+    def kept(self) -> str:
+        """What an error leaves, for its sentence."""
+        return (
             "the last good state is kept in last.ckpt" if self.folder.checkpoint.exists() else "nothing was trained"
         )
-        return f"the loss is no finite number in {where}; {kept}: lower training.lr or add training.warmup"
 
 
 class _FromPosition:
@@ -245,7 +330,7 @@ class _FromPosition:
 
     def __iter__(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
         first, batches = self._module.position_step, self._module.train_batches
-        steps = batches.epoch(self._module.position_epoch, first)
+        steps = self._module.batches = batches.epoch(self._module.position_epoch, first)
         for _ in range(first, batches.steps, _STEPS_A_TURN):
             yield islice(steps, _STEPS_A_TURN)
 

@@ -14,6 +14,7 @@ from bnonly.measure.accuracy import score
 from bnonly.progress import console
 from bnonly.trainable import trained_of
 
+_MANY_CLASSES = ("cifar100", "imagenet")  # whose top-5 accuracy is quoted too
 _REFRESH = 0.25  # seconds between two looks at the sums, each of which waits for the device
 
 
@@ -54,7 +55,7 @@ class Terminal:
             trained, total = trained_of(net)
             self._console.print(f"{trained:,} of {total:,} parameters train ({trained / total:.2%})", markup=False)
         if record is not None:
-            self._last = f"test {record['test']['top1']:.2%}"
+            self._last = f"test {self._hits(record['test'])}"
             self._console.print(f"going on after epoch {record['epoch']}", markup=False)
 
     def step(self, epoch: int, step: int, sums: Tensor) -> None:
@@ -78,7 +79,7 @@ class Terminal:
 
     def epoch(self, record: dict[str, Any], net: nn.Module) -> None:
         epoch, epochs, test = record["epoch"], self._config.training.epochs, record["test"]
-        self._last = f"test {test['top1']:.2%}"
+        self._last = f"test {self._hits(test)}"
         self._seen, self._looked = 0, time.monotonic()
         if record["images_per_second"]:
             self._rate = record["images_per_second"]
@@ -91,14 +92,18 @@ class Terminal:
         train, test, gamma = record["train"], record["test"], record["gamma"]
         parts = [f"epoch {epoch}/{epochs}"]
         if train:
-            parts.append(f"train loss {_loss(train)} top-1 {train['top1']:.2%}")
-        parts.append(f"test loss {_loss(test)} top-1 {test['top1']:.2%}")
+            parts.append(f"train loss {_loss(train)} {self._hits(train)}")
+        parts.append(f"test loss {_loss(test)} {self._hits(test)}")
         if gamma:
             parts.append(f"|gamma|<{gamma['thresholds'][1]:g} {gamma['below'][1]:.1%}")
         if train:
             parts.append(f"{record['images_per_second']:,.0f} images/s")
             parts.append(self._left(epoch))
         return "  ".join(parts)
+
+    def _hits(self, part: dict[str, Any]) -> str:
+        top1 = f"top-1 {part['top1']:.2%}"
+        return f"{top1} top-5 {part['top5']:.2%}" if self._config.data.source in _MANY_CLASSES else top1
 
     def _left(self, done: float) -> str:
         if not self._rate:

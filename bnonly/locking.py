@@ -1,0 +1,127 @@
+"""One process at a time in a folder, on one machine or on several that share a disk.
+
+On one machine the kernel's file lock decides, and is free when its holder dies. Some network file systems keep no
+such locks between machines, so the holder also touches a file every few seconds: another machine that sees it touched
+stays away. No clock is compared with another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bnonly.errors import BadInput, RunRefused
+from bnonly.files import write_atomically
+
+BEAT = 10.0  # seconds between two touches
+DEAD = 35.0  # seconds without one after which another machine's holder is taken for dead
+
+
+class FolderLock:
+    """The right to write into a folder; made by `held`."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]):
+        self._folder, self._say = folder, say
+        self._holder, self._file = folder / ".holder", FileLock(folder / ".lock", timeout=0)
+        self._own = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "machine": _machine(),
+            "token": secrets.token_hex(8),
+        }
+        self._over = threading.Event()
+
+    def acquire(self) -> None:
+        """Raises RunRefused, naming process and host, where another has the folder; BadInput where nobody can."""
+        locks = True
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file.acquire()
+        except Timeout:
+            raise RunRefused(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first") from None
+        except NotImplementedError:  # a file system without locks; the touches are all there is
+            locks = False
+        except OSError as error:
+            raise BadInput(f"{self._folder} cannot be written ({error.strerror}): choose another --out") from error
+        try:
+            there = self._read()
+            if there is not None and not (locks and there.get("machine") == self._own["machine"]):
+                self._watch(there)
+            write_atomically(self._holder, json.dumps(self._own).encode())
+            if there is not None:
+                self.check()
+        except BaseException:
+            self._file.release()
+            raise
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def release(self) -> None:
+        self._over.set()
+        if self._read() == self._own:
+            self._holder.unlink(missing_ok=True)
+        self._file.release()
+
+    def check(self) -> None:
+        """Raise where the folder has vanished or been taken over since, so that nothing is written into it."""
+        there = self._read()
+        if there == self._own:
+            return
+        if there is None:
+            raise BadInput(
+                f"{self._folder} has vanished under the run (moved or deleted?): put it back and give the same "
+                "command again to go on from what was saved in it"
+            )
+        raise RunRefused(f"{self._folder} was taken over by {self._named()} while this process was not heard of")
+
+    def _watch(self, there: dict[str, object]) -> None:
+        """Return when the holder has not touched its file for long enough. Raises RunRefused when it does."""
+        self._say(f"{self._folder} was last used by {self._named()}: watching for {DEAD:.0f} s whether it still is")
+        before, until = self._touched(), time.monotonic() + DEAD
+        while time.monotonic() < until:
+            time.sleep(min(1.0, DEAD / 10))
+            if self._touched() != before and self._read() is not None:
+                raise RunRefused(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first")
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            try:
+                if self._read() != self._own:
+                    return  # check() says so before the next write
+                os.utime(self._holder)
+            except OSError:
+                continue  # a file server may be away for a while
+
+    def _touched(self) -> int:
+        try:
+            with self._holder.open("rb") as file:  # opened, since network file systems remember a bare stat
+                return os.fstat(file.fileno()).st_mtime_ns
+        except OSError:
+            return 0
+
+    def _read(self) -> dict[str, object] | None:
+        try:
+            return dict(json.loads(self._holder.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def _named(self) -> str:
+        there = self._read() or {}
+        return f"process {there['pid']} on {there['host']}" if {"pid", "host"} <= set(there) else "another process"
+
+
+def _machine() -> str:
+    """A name that no other running machine has."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
