@@ -56,7 +56,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], fa
 
 
 def cache_folder() -> Path:
-    """Where decoded data is kept: $BNONLY_CACHE, or bnonly in the user's cache folder."""
+    """Where fetched and decoded data is kept: $BNONLY_CACHE, or bnonly in the user's cache folder."""
     if own := os.environ.get("BNONLY_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnonly"

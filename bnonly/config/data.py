@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from bnonly.config.base import Section
 from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
@@ -23,7 +24,7 @@ class DataConfig(Section):
     """digits (nothing to download), cifar10, cifar100, folder: train/<class>/*, test/<class>/* that fit in memory, or
     imagenet: train/<class>/*, val/<class>/* of any number and size, read and cropped image by image."""
     path: Path | None = None
-    """Folder or tarball that holds the data; not needed for digits. Does not change a run's id."""
+    """Folder or tarball that holds the data, or the folder to fetch it into; unset: data in bnonly's cache folder."""
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Pixels a side to bring an image folder's images to; unset: they are of one size already, for imagenet 224."""
     holdout: NonNegativeInt = 0
@@ -44,6 +45,21 @@ class DataConfig(Section):
     """Of imagenet, in training: bounds of a random crop's width/height; unset: 0.8 to 1.25."""
     workers: Annotated[int, Field(ge=0, le=512)] | None = None
     """Of imagenet: processes a device that decode images; unset: all cores shared out. Does not change a run's id."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses tried before the authors' own: of the tarball, or of the folder that holds it, ending in /."""
+    download: bool = True
+    """Fetch cifar10 or cifar100 where it is not on the disk."""
+
+    @field_validator("mirrors")
+    @classmethod
+    def _are_addresses(cls, mirrors: tuple[str, ...]) -> tuple[str, ...]:
+        for mirror in mirrors:
+            if not _is_address(mirror):
+                raise ValueError(
+                    f"{mirror!r} is no mirror: give http:// or https://, a host without a user's name, and a path, "
+                    "ending in / if it is a folder's; characters beyond ASCII are written as %.."
+                )
+        return mirrors
 
     @model_validator(mode="before")
     @classmethod
@@ -60,8 +76,11 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _has_path(self) -> DataConfig:
-        if self.source != "digits" and self.path is None:
-            raise ValueError(f"data.source {self.source} needs data.path: the folder or tarball that holds it")
+        if self.source in ("folder", "imagenet") and self.path is None:
+            test = "test" if self.source == "folder" else "val"
+            raise ValueError(
+                f"data.source {self.source} needs data.path: a folder with train/<class>/ and {test}/<class>/"
+            )
         if self.size is not None and self.source not in ("folder", "imagenet"):
             raise ValueError(f"size is for source: folder or imagenet; {self.source} has images of one size")
         return self._crops_fit()
@@ -82,3 +101,13 @@ class DataConfig(Section):
         if self.resize and self.size and self.resize < self.size:
             raise ValueError(f"resize {self.resize} is smaller than size {self.size}, which is cut out of it")
         return self
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and " " not in text
+    return named and plain and parts.scheme in ("http", "https")

@@ -17,7 +17,8 @@ from bnonly.config.training import SPEEDS, TrainingConfig
 from bnonly.groups import parse_group
 
 # Fields that decide no number of the result.
-NOT_IN_ID = ("experiment", "out", "tracking", "project", "data.path", "data.workers")
+NOT_IN_ID = ("experiment", "out", "tracking", "project")
+NOT_IN_ID += ("data.path", "data.mirrors", "data.download", "data.workers")
 NOT_IN_ID += ("training.device", "training.threads", "training.keep_gamma_every", "training.save_every")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import pickle
 import tarfile
 import zlib
@@ -20,6 +21,8 @@ import numpy as np
 
 from bnonly.data.images import Dataset, Images
 from bnonly.errors import BadInput
+
+TARBALLS = (".tar.gz", ".tgz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,30 @@ LAYOUTS = {
 }
 
 
+def published(name: str) -> tuple[str, str]:
+    """Address and MD5 of the authors' tarball, as torchvision knows them."""
+    from torchvision import datasets
+
+    known = getattr(datasets, name.upper())
+    return known.url, known.tgz_md5
+
+
 def find(name: str, path: Path) -> Path | None:
     """The tarball or the folder of batches at `path` or directly inside it; None where there is neither."""
     layout = LAYOUTS[name]
     for candidate in (path, path / layout.folder, path / layout.tarball):
-        if candidate.is_file() and candidate.name.endswith((".tar.gz", ".tgz", ".tar")):
+        if candidate.is_file() and candidate.name.endswith(TARBALLS):
             return candidate
         if candidate.is_dir() and (candidate / layout.test[0]).is_file():
             return candidate
     return None
+
+
+def remains(name: str, path: Path) -> Path | None:
+    """The first thing at `path` that has one of the published names; where `find` finds nothing it is not whole."""
+    layout = LAYOUTS[name]
+    names = (layout.folder, layout.tarball, *layout.train, *layout.test, layout.meta)
+    return next((path / name for name in names if os.path.lexists(path / name)), None)
 
 
 def cifar(name: str, where: Path) -> Dataset:

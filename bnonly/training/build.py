@@ -29,9 +29,10 @@ def run_network(config: RunConfig, classes: int) -> nn.Module:
 
 
 def run_data(config: RunConfig) -> Dataset:
-    """The run's images, the holdout split off."""
-    data = load(config.data.source, config.data.path, size=config.data.size)
-    return data.held_out(config.data.holdout, config.seed)
+    """The run's images, fetched if need be, the holdout split off."""
+    wanted = config.data
+    data = load(wanted.source, wanted.path, size=wanted.size, mirrors=wanted.mirrors, download=wanted.download)
+    return data.held_out(wanted.holdout, config.seed)
 
 
 def run_batches(

@@ -20,6 +20,7 @@ GOLDEN_IDS = [
     ({}, "2430f1a2ad"),
     ({"seed": 1}, "4c90efff41"),
     ({"data": CIFAR}, "e55021ae23"),
+    ({"data": {"source": "cifar10"}}, "e55021ae23"),
     ({"data": CIFAR, "speed": "fast", "group": "bn+output"}, "825870e623"),
 ]
 
@@ -41,7 +42,7 @@ def test_what_decides_no_number_is_not_in_the_id():
             "out": "elsewhere",
             "tracking": "off",
             "project": "p",
-            "data": {**CIFAR, "path": "/other"},
+            "data": {**CIFAR, "path": "/other", "mirrors": ["http://host/"], "download": False},
             "training": {"device": "cuda:1", "threads": 3, "keep_gamma_every": 1},
         }
     )
@@ -155,7 +156,15 @@ def test_every_mistake_of_a_file_is_listed_at_once(tmp_path):
         ("x: !!python/object/apply:os.system [ls]", "is no YAML"),
         ("\x00", "is no YAML"),
         ("training: 3", "training = 3"),
-        ("data: {source: cifar10}", r"needs data\.path"),
+        ("data: {source: folder}", r"needs data\.path"),
+        ("data: {mirrors: ['ftp://host/']}", r"data\.mirrors: 'ftp://host/' is no mirror: give http:// or https://"),
+        ("data: {mirrors: ['http://host/', /local/file]}", "'/local/file' is no mirror"),
+        ("data: {mirrors: ['http:///file']}", "is no mirror"),
+        ("data: {mirrors: ['http://host:port/']}", "is no mirror"),
+        ("data: {mirrors: ['http://me:word@host/']}", "is no mirror"),
+        ("data: {mirrors: ['http://host/a b']}", "is no mirror"),
+        ("data: {mirrors: ['http://höst/']}", "is no mirror"),
+        ("data: {download: perhaps}", r"data\.download"),
         ("training: {warmup: 200}", "longer than the 160 epochs"),
         ("training: {milestones: [3, 2]}", "must rise"),
         ("training: {lr: .nan}", r"training\.lr"),
@@ -204,6 +213,26 @@ def test_the_shipped_files_are_valid_alone_and_with_every_preset(path, preset):
     files = ["-c", str(path)] + (["-c", str(preset)] if preset else [])
     run = parse(*files, "--data.path", "somewhere")
     assert run.network.name.replace("cifar_", "").replace("_", "") in path.stem.replace("_", "")
+
+
+def test_imagenets_recipe_is_the_papers():
+    """open_lth's defaults for imagenet_resnet, as the paper used them."""
+    run = parse(
+        "-c", str(CONFIGS / "resnet50_bn.yaml"), str(CONFIGS / "presets" / "imagenet.yaml"), "--data.path", "x"
+    )
+    training = run.training
+    assert (training.epochs, training.batch_size, training.lr, training.momentum) == (90, 1024, 0.4, 0.9)
+    assert (training.milestones, training.lr_factor, training.warmup) == ((30, 60, 80), 0.1, 5)
+    assert (training.weight_decay, training.sync_bn, training.devices) == (1e-4, False, 1)
+    assert (run.data.source, run.data.size, run.data.crop_scale, run.data.flip) == ("imagenet", 224, (0.1, 1), True)
+
+
+def test_mirrors_are_written_in_three_ways(tmp_path):
+    (tmp_path / "a.yaml").write_text("data: {source: cifar10, mirrors: ['http://a/', 'https://b/c.tar.gz']}")
+    from_file = parse("-c", str(tmp_path / "a.yaml"))
+    assert from_file.data.mirrors == ("http://a/", "https://b/c.tar.gz") and from_file.data.path is None
+    assert parse("--data.mirrors", '["http://a/", "http://b/"]').data.mirrors == ("http://a/", "http://b/")
+    assert parse("--data.mirrors", "http://a/").data.mirrors == ("http://a/",)
 
 
 def test_a_file_that_is_not_there_and_values_from_python():

@@ -242,6 +242,7 @@ def test_bad_folders(tmp_path, make):
 
 def test_a_missing_path_and_an_unfit_one(tmp_path):
     with pytest.raises(BadInput, match=r"needs data\.path"):
-        load("cifar10")
+        load("folder")
+    (tmp_path / "file").touch()
     with pytest.raises(BadInput, match=r"holds no cifar100: expected cifar-100-python\.tar\.gz"):
-        load("cifar100", tmp_path)
+        load("cifar100", tmp_path / "file")
