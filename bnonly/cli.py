@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 import bnonly
 from bnonly.errors import BadInput, guarded
@@ -14,6 +15,7 @@ VERBS = {
     "demo": ("experiments.demo:main", "the whole story on bundled digits, in under two minutes"),
     "networks": ("bnonly.networks.command:main", "list the architectures and their numbers of parameters"),
     "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
+    "schema": ("bnonly.config.command:main", "print the configuration's JSON schema or its reference page"),
     "weights": ("bnonly.randomness.command:main", "print the generator's values or their SHA-256"),
 }
 
@@ -48,20 +50,28 @@ def _run(argv: list[str]) -> int:
 
 
 def _function(verb: str) -> Callable[[list[str]], int]:
+    return getattr(module(verb), VERBS[verb][0].partition(":")[2])
+
+
+def module(verb: str) -> ModuleType:
+    """The module of a verb, imported: it holds the function of VERBS, and its argparse parser as parser().
+
+    Raises BadInput for an unknown verb, and for one of the laboratory where only the wheel is installed.
+    """
     if verb not in VERBS:
         from difflib import get_close_matches
 
         near = get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
         raise BadInput(f"unknown verb {verb!r}: {hint}")
-    module, function = VERBS[verb][0].split(":")
-    room = module.partition(".")[0]
+    name = VERBS[verb][0].partition(":")[0]
+    room = name.partition(".")[0]
     if room in LABORATORY and find_spec(room) is None:
         raise BadInput(
             f"`bnonly {verb}` is part of the laboratory, which the installed package does not carry: clone the "
             "repository and run it there"
         )
-    return getattr(import_module(module), function)
+    return import_module(name)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,20 @@ GROUPS = {
 }
 """Every group and what it trains. Groups join with +."""
 
+_RANDOM = r"random:[1-9][0-9]{0,6}"
+_JOINED = "|".join([name for name in GROUPS if name not in ("random:K", "all", "none")] + [_RANDOM])
+PATTERN = rf"^ *(all|none|({_JOINED})( *\+ *({_JOINED}))*) *$"
+"""Every text that `parse_group` takes, and sums that name a part twice."""
+
+EXAMPLES = (*(name.replace("K", "2") for name in GROUPS), "bn+output")
+"""Groups to choose from, each as it may be written."""
+
 
 def parse_group(text: str) -> tuple[str, ...]:
     """The parts of a sum, in order, checked: `bn+random:2` -> ("bn", "random:2"). Raises BadInput."""
     parts = tuple(part.strip() for part in text.split("+"))
     for part in parts:
-        if re.fullmatch(r"random:[1-9]\d{0,6}", part) or (part in GROUPS and part != "random:K"):
+        if re.fullmatch(_RANDOM, part) or (part in GROUPS and part != "random:K"):
             continue
         if part.startswith("random"):
             raise BadInput(f"group {part!r} needs a whole number of scalars a channel, at least 1: random:2")

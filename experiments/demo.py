@@ -56,13 +56,17 @@ def config(group: str, seed: int, out: Path) -> RunConfig:
     )
 
 
-def main(argv: list[str]) -> int:
-    parser = Parser(prog="bnonly demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser() -> Parser:
+    parser = Parser("bnonly demo", __doc__ or "", formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="folder (default: demo)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the random weights and of everything else (default: 0)"
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = parser().parse_args(argv)
     say, started = console(), time.monotonic()
     say.print(f"{NETWORK} on digits, {EPOCHS} epochs, seed {options.seed}", markup=False)
 

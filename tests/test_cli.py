@@ -31,6 +31,12 @@ def test_help_needs_no_torch(argv, tmp_path):
     assert done.stdout
 
 
+@pytest.mark.parametrize("argv", [["schema"], ["schema", "--markdown"]])
+def test_what_shells_and_editors_ask_for_needs_no_torch(argv, tmp_path):
+    done = without_torch(*argv, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout
+
+
 def test_a_finished_run_needs_no_torch_and_says_so(tmp_path):
     flags = ["--network.name", "cifar_resnet8", "--training.epochs", "1", "--tracking", "off"]
     first = run("fit", *flags, cwd=tmp_path)

@@ -3,60 +3,97 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsConfigDict, SettingsError
 
+from bnonly.config.names import did_you_mean, nearest, same_name
 from bnonly.config.run import RunConfig, expand_speed
+from bnonly.config.schema import Layer, entries, sections
+from bnonly.config.words import form, help_text
 from bnonly.errors import BadInput
 
 
-class _Flags(RunConfig, BaseSettings):
+class _Flags(Layer, BaseSettings):
     """The configuration as flags. The environment is not read: what decides a run stands in files or flags."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    speed: Literal["paper", "fast"] | None = None
-    """Shorthand: paper is fp32 and contiguous, fast is bf16 and channels_last; training.* given besides wins."""
+
+class _Help(argparse.HelpFormatter):
+    """Eighty columns wide wherever it is read."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        super().__init__(prog, **options | {"width": 80})
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with errors as one sentence and the nearest known flag."""
+    """argparse, with errors as one sentence and the nearest known flag or choice."""
+
+    def __init__(self, prog: str, description: str, **options: Any) -> None:
+        shape = {"allow_abbrev": False, "formatter_class": _Help} | options
+        super().__init__(prog=prog, description=description, **shape)
 
     def error(self, message: str) -> NoReturn:
-        near: list[str] = []
+        hint = ""
         if message.startswith("unrecognized arguments: "):
-            unknown = message.split(": ", 1)[1].split()[0].split("=")[0]
-            near = get_close_matches(
-                unknown, [flag for action in self._actions for flag in action.option_strings], n=1
-            )
-        hint = f"; did you mean {near[0]}?" if near else ""
+            flags = {flag.lstrip("-"): flag for action in self._actions for flag in action.option_strings}
+            unknown = [part.split("=")[0] for part in message.split(": ", 1)[1].split() if part.startswith("--")]
+            near = [nearest(said.lstrip("-"), flags) for said in unknown]
+            hint = did_you_mean(" or ".join(flags[name] for name in names) for names in near if names)
+        elif found := re.match(r"argument (\S+): invalid choice: '?(.*?)'? \(", message):
+            said, value = found.groups()
+            names = {name: action for action in self._actions for name in (action.dest, *action.option_strings)}
+            choices = names[said.split("/")[0]].choices or ()
+            hint = did_you_mean(get_close_matches(value, list(map(str, choices)), n=1))
         raise BadInput(f"{message}{hint} (`{self.prog} --help` lists what there is)")
 
 
-def run_parser(prog: str, description: str) -> Parser:
+class RunParser(Parser):
+    """-c, and a flag for every field of the configuration, with what its schema says of it."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog, description, usage=f"{prog} [-c FILE ...] [--FIELD VALUE ...]")
+        self.add_argument(
+            "-c", "--config", metavar="FILE", nargs="+", action="extend", default=[], type=Path,
+            help="YAML files, merged in order; flags come last",
+        )  # fmt: skip
+        self._whole = self.add_argument_group("run options", "Where it is kept, what decides it, what trains.")
+        self.source: Any = CliSettingsSource(
+            _Flags,
+            root_parser=self,
+            cli_hide_none_type=True,
+            cli_avoid_json=True,
+            cli_use_class_docs_for_groups=True,
+            add_argument_method=self._add_field,
+        )
+
+    def _add_field(self, container: Any, *flags: str, dest: str, **options: Any) -> argparse.Action:
+        if entry := entries().get(dest):
+            # argparse formats its help with %.
+            options |= {"metavar": form(entry), "help": help_text(entry).replace("%", "%%")}
+        group = self._whole if container is self else container
+        return group.add_argument(*flags, dest=dest, **options)
+
+
+def run_parser(prog: str, description: str) -> RunParser:
     """A parser with -c and a flag for every field of the configuration."""
-    parser = Parser(prog=prog, description=description, allow_abbrev=False)
-    parser.add_argument(
-        "-c", "--config", metavar="FILE", nargs="+", action="extend", default=[], type=Path,
-        help="YAML files, merged in order; flags come last",
-    )  # fmt: skip
-    return parser
+    return RunParser(prog, description)
 
 
-def parse_run(parser: Parser, argv: list[str]) -> tuple[RunConfig, argparse.Namespace]:
+def parse_run(parser: RunParser, argv: list[str]) -> tuple[RunConfig, argparse.Namespace]:
     """The validated configuration, and the parser's other options. Raises BadInput, naming every mistake."""
-    source: Any = CliSettingsSource(_Flags, root_parser=parser, cli_hide_none_type=True, cli_avoid_json=True)
     options = parser.parse_args(argv)
     layers = {str(path): expand_speed(read_yaml(path)) for path in options.config}
     try:
-        flags = source(parsed_args=options)()
+        flags = parser.source(parsed_args=options)()
     except SettingsError as error:
         raise BadInput(f"the flags: {error}; values with parts are written as JSON") from error
     layers["the flags"] = expand_speed(flags)
@@ -132,18 +169,21 @@ def _mistake(detail: Any) -> str:
     if where == "speed":
         return f"speed = {detail['input']!r}: use paper or fast"
     if detail["type"] == "extra_forbidden":
-        near = get_close_matches(str(detail["loc"][-1]), _fields(detail["loc"][:-1]), n=1)
-        return f"{where} is unknown" + (f", did you mean {near[0]}?" if near else "")
+        return _unknown(where)
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
-    return f"{where} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+    near = get_close_matches(str(detail["input"]), entries()[where].values, n=1) if where in entries() else ()
+    hint = did_you_mean(near) if detail["type"] == "literal_error" else ""
+    return f"{where} = {detail['input']!r}: {message[0].lower()}{message[1:]}{hint}"
 
 
-def _fields(path: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in path:
-        inner = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
+def _unknown(where: str) -> str:
+    """An unknown key; its own section's names are nearer than others, but for a name that another section has."""
+    if where in entries():  # the key itself holds the dot
+        section, _, field = where.rpartition(".")
+        return f"{where} is written `{section}: {{{field}: ...}}` in a file"
+    names, section = [*entries(), *sections()], where.rpartition(".")[0]
+    own = [name for name in names if name.rpartition(".")[0] == section]
+    near = same_name(where, names) or nearest(where, own) or nearest(where, names)
+    near = [name.rpartition(".")[2] if name in own else name for name in near]
+    return f"{where} is unknown{did_you_mean([' or '.join(near)] if near else [])}"

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
-from bnonly.config.base import Section
+from bnonly.config.base import Hint, Section
 from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
 
-Channels = tuple[float, float, float]
-Bounds = tuple[PositiveFloat, PositiveFloat]
-Deviations = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Bounds = Annotated[tuple[PositiveFloat, PositiveFloat], Hint(form="LEAST,MOST")]
+Channels = Annotated[tuple[float, float, float], Hint(form="R,G,B")]
+Deviations = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], Hint(form="R,G,B")]
 
 
 class DataConfig(Section):
@@ -24,27 +24,28 @@ class DataConfig(Section):
     """digits (nothing to download), cifar10, cifar100, folder: train/<class>/*, test/<class>/* that fit in memory, or
     imagenet: train/<class>/*, val/<class>/* of any number and size, read and cropped image by image."""
     path: Path | None = None
-    """Folder or tarball that holds the data, or the folder to fetch it into; unset: data in bnonly's cache folder."""
-    size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Pixels a side to bring an image folder's images to; unset: they are of one size already, for imagenet 224."""
-    holdout: NonNegativeInt = 0
+    """Folder or tarball that holds the data, or the folder to fetch CIFAR into; folder and imagenet need it; unset:
+    for CIFAR, data in bnonly's cache folder."""
+    size: Annotated[int, Field(ge=8, le=1024), Hint(unit="pixels")] | None = None
+    """Pixels a side to bring an image folder's images to; unset: their own size, one for all, for imagenet 224."""
+    holdout: Annotated[NonNegativeInt, Hint(unit="images")] = 0
     """Training images split off by the seed and evaluated on instead of the test set."""
-    crop: Annotated[int, Field(ge=0, le=64)] | None = None
+    crop: Annotated[int, Field(ge=0, le=64), Hint(unit="pixels")] | None = None
     """Pixels of border within which training images are shifted at random; unset: 4, for digits 1."""
     flip: bool | None = None
-    """Mirror half of the training images; unset: yes, for digits no."""
+    """Mirror half of the training images; unset: true, for digits false."""
     mean: Channels = IMAGENET_MEAN
     """Mean of each colour in [0, 1], subtracted; the paper's code uses ImageNet's for CIFAR-10 too."""
     std: Deviations = IMAGENET_STD
-    """Standard deviation of each colour, divided by."""
-    resize: Annotated[int, Field(ge=8, le=2048)] | None = None
-    """Of imagenet, in evaluation: pixels of the shorter side before the centre is cut out; unset: 256, 8/7 size."""
+    """Standard deviation of each colour in [0, 1], divided by."""
+    resize: Annotated[int, Field(ge=8, le=2048), Hint(unit="pixels")] | None = None
+    """Of imagenet, in evaluation: the shorter side before the centre is cut out; unset: 8/7 of size, so 256."""
     crop_scale: Bounds | None = None
-    """Of imagenet, in training: bounds of a random crop's share of the image's area; unset: 0.1 to 1."""
+    """Of imagenet, in training: bounds of a random crop's share of the image's area; unset: 0.1 and 1."""
     crop_ratio: Bounds | None = None
-    """Of imagenet, in training: bounds of a random crop's width/height; unset: 0.8 to 1.25."""
-    workers: Annotated[int, Field(ge=0, le=512)] | None = None
-    """Of imagenet: processes a device that decode images; unset: all cores shared out. Does not change a run's id."""
+    """Of imagenet, in training: bounds of a random crop's width/height; unset: 0.8 and 1.25."""
+    workers: Annotated[int, Field(ge=0, le=512), Hint(unit="processes")] | None = None
+    """Of imagenet: processes that decode images, for each device; unset: as many as cores, shared by the devices."""
     mirrors: tuple[str, ...] = ()
     """Addresses tried before the authors' own: of the tarball, or of the folder that holds it, ending in /."""
     download: bool = True

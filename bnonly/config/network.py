@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import field_validator, model_validator
 
-from bnonly.config.base import Section
-from bnonly.networks.registry import parse
+from bnonly.config.base import Hint, Section
+from bnonly.networks.registry import LISTED, PATTERN, parse
 from bnonly.randomness.start import Beta, Gamma, Scale, Start, Weights
+
+Name = Annotated[
+    str, Hint(form="NETWORK", allowed="a network's name, of any depth and width", pattern=PATTERN, examples=LISTED)
+]
 
 
 class NetworkConfig(Section):
     """Which network, and how its values are drawn from the seed."""
 
-    name: str = "cifar_resnet14"
+    name: Name = "cifar_resnet14"
     """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, ...; `bnonly networks` lists them."""
     weights: Weights = "normal"
     """Distribution of convolution and linear weights; a run with orthogonal cannot be stored as a seed."""

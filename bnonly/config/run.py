@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from bnonly.config.base import Section
+from bnonly.config.base import Group, Hint, Section
 from bnonly.config.data import DataConfig
 from bnonly.config.network import NetworkConfig
 from bnonly.config.training import SPEEDS, TrainingConfig
@@ -21,19 +21,25 @@ NOT_IN_ID = ("experiment", "out", "tracking", "project")
 NOT_IN_ID += ("data.path", "data.mirrors", "data.download", "data.workers")
 NOT_IN_ID += ("training.device", "training.threads", "training.keep_gamma_every", "training.save_every")
 
+Experiment = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+    Hint(allowed="letters, digits and . _ -, a letter or digit first"),
+]
+
 
 class RunConfig(Section):
     """Everything that decides a run. `speed: paper | fast` is shorthand for precision and memory format."""
 
     version: Literal[1] = 1
-    """Of this schema; a changed default raises it."""
-    experiment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "fit"
+    """Of this schema; it counts up when a default changes."""
+    experiment: Experiment = "fit"
     """Folder within out, and the wandb group."""
     out: Path = Path("runs")
     """Where runs are kept: out/experiment/id."""
     seed: Annotated[int, Field(ge=0, lt=1 << 128)] = 0
     """Decides initial values, random positions, data order and augmentation."""
-    group: str = "bn"
+    group: Group = "bn"
     """What trains: bn, gamma, beta, output, shortcut, random:K, norm, all, none, or a sum as bn+output."""
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from bnonly.config.base import Section
+from bnonly.config.base import Group, Hint, Section
 from bnonly.groups import parse_group
 
 SPEEDS: dict[str, dict[str, str]] = {
@@ -16,52 +16,68 @@ SPEEDS: dict[str, dict[str, str]] = {
 }
 """What `speed: paper` and `speed: fast` stand for; only these fields are stored."""
 
+_DEVICE = r"auto|cpu|cuda(:[0-9]{1,3})?"
+Device = Annotated[
+    str,
+    Hint(
+        form="DEVICE",
+        allowed="auto, cpu, cuda or cuda:N",
+        pattern=f"^({_DEVICE})$",
+        examples=("auto", "cpu", "cuda", "cuda:1"),
+    ),
+]
+Optimizer = Annotated[str, Hint(form="NAME", allowed="a name", examples=("sgd", "adam", "adamw", "nadam", "rmsprop"))]
+Options = Annotated[
+    dict[str, bool | int | float | list[float]],
+    Hint(form="JSON", allowed="names with true, false, a number or a list of numbers"),
+]
+
 
 class TrainingConfig(Section):
     """How the group is trained, on what, and how often gamma is kept."""
 
-    epochs: Annotated[int, Field(ge=1, le=1 << 20)] = 160
+    epochs: Annotated[int, Field(ge=1, le=1 << 20), Hint(unit="epochs")] = 160
     """Passes over the training images."""
-    batch_size: PositiveInt = 128
+    batch_size: Annotated[PositiveInt, Hint(unit="images")] = 128
     """Images a step; the last step of an epoch takes what is left."""
-    optimizer: str = "sgd"
+    optimizer: Optimizer = "sgd"
     """sgd, or any optimiser of torch.optim by its name (adamw, rmsprop, ...)."""
     lr: PositiveFloat = 0.1
     """Learning rate after warm-up, before any milestone."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of sgd; other optimisers take theirs from optimizer_options."""
-    optimizer_options: dict[str, bool | int | float | list[float]] = Field(default={})
+    optimizer_options: Options = Field(default={})
     """Further arguments of the optimiser, as {"nesterov": true} or {"betas": [0.9, 0.99]}."""
     weight_decay: NonNegativeFloat = 1e-4
     """L2 penalty of everything in decay_group that trains; the paper's code decays gamma and beta too."""
-    decay_group: str = "all"
+    decay_group: Group = "all"
     """Group that weight decay applies to, among the parameters that train."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each target spread evenly over the classes; reported losses of the test set have none."""
     schedule: Literal["milestones", "cosine", "constant"] = "milestones"
     """How the rate falls: in steps at the milestones, along half a cosine to 0, or not at all."""
-    milestones: tuple[PositiveFloat, ...] | None = None
-    """Epochs after which the rate is multiplied by lr_factor; unset: 1/2 and 3/4 of all (the paper's 80, 120)."""
+    milestones: Annotated[tuple[PositiveFloat, ...], Hint(unit="epochs", form="X,X,...")] | None = None
+    """For schedule milestones: epochs after which the rate is multiplied by lr_factor; unset: 1/2 and 3/4 of all."""
     lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
     """What the rate is multiplied by at each milestone."""
-    warmup: NonNegativeFloat = 0.0
+    warmup: Annotated[NonNegativeFloat, Hint(unit="epochs")] = 0.0
     """Epochs over which the rate rises linearly from 0."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of forward and backward; bf16 is torch's automatic mixed precision, parameters stay float32."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     """Layout of activations; channels_last is faster on most processors and equal within rounding."""
-    device: str = "auto"
-    """auto (CUDA where there is one), cpu, cuda, cuda:1. Does not change a run's id."""
-    threads: PositiveInt | None = None
-    """CPU threads of each process, torch's own choice unless set. Does not change a run's id."""
-    devices: Annotated[int, Field(ge=1, le=4096)] = 1
+    device: Device = "auto"
+    """auto (CUDA where there is one), cpu, cuda, or cuda:N, counted from 0."""
+    threads: Annotated[PositiveInt, Hint(unit="threads")] | None = None
+    """Threads of the CPU for each process; unset: torch's own choice."""
+    devices: Annotated[int, Field(ge=1, le=4096), Hint(unit="processes")] = 1
     """Processes that share every batch, each on a device of its own; batch_size counts the images of all."""
     sync_bn: bool = False
     """BatchNorm takes its statistics over the whole batch (true) or, as in the paper's code, over each device's share
     of it, running statistics being the first device's (false)."""
-    save_every: PositiveFloat = 10.0
-    """Minutes between two saves within an epoch; each epoch's end is saved besides. Does not change a run's id."""
-    keep_gamma_every: PositiveInt = 10
+    save_every: Annotated[PositiveFloat, Hint(unit="minutes")] = 10.0
+    """Time between two saves within an epoch; each epoch's end is saved besides."""
+    keep_gamma_every: Annotated[PositiveInt, Hint(unit="epochs")] = 10
     """Epochs between two stored copies of gamma and beta; the first and the last are always kept."""
 
     @field_validator("decay_group")
@@ -73,7 +89,7 @@ class TrainingConfig(Section):
     @field_validator("device")
     @classmethod
     def _is_device(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+        if not re.fullmatch(_DEVICE, device):
             raise ValueError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N")
         return device
 

@@ -9,11 +9,15 @@ from bnonly.config.command_line import Parser
 from bnonly.networks.registry import LISTED, Architecture, parse
 
 
-def main(argv: list[str]) -> int:
+def parser() -> Parser:
     parser = Parser(prog="bnonly networks", description="List architectures with their numbers of parameters.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these; any depth and width of a family")
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help="only these; any depth and width of a family")
     parser.add_argument("--json", action="store_true", help="as JSON: name, total, bn, output, shortcut and shares")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = parser().parse_args(argv)
     architectures = [parse(name) for name in options.names or LISTED]
     rows = [_row(architecture) for architecture in architectures]
     if options.json:

@@ -70,6 +70,9 @@ FAMILIES = (
 
 LISTED = tuple(name for family in FAMILIES for name in family.listed)
 
+PATTERN = "^(" + "|".join(re.sub(r"\?P<\w+>", "", family.pattern) for family in FAMILIES) + ")$"
+"""Names of any family, impossible depths among them."""
+
 
 @dataclass(frozen=True)
 class Architecture:

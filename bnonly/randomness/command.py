@@ -9,7 +9,7 @@ from bnonly.config.command_line import Parser
 from bnonly.randomness import bngen
 
 
-def main(argv: list[str]) -> int:
+def parser() -> Parser:
     parser = Parser(prog="bnonly weights", description="Print weights of one stream of bngen-1, or their SHA-256.")
     parser.add_argument("--seed", required=True, metavar="HEX", help="the seed, 1 to 32 hexadecimal digits")
     parser.add_argument("--stream", required=True, type=_whole, metavar="N", help="stream number, 0x... or decimal")
@@ -21,7 +21,11 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="print the SHA-256 over little-endian float32 instead of the values",
     )
-    options = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = parser().parse_args(argv)
     seed = bngen.parse_seed(options.seed)
     values = bngen.he_weights(seed, options.stream, options.count, options.fan_in, options.dist)
     if options.sha256:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from bnonly.config.command_line import parse_run, run_parser
+from bnonly.config.command_line import RunParser, parse_run, run_parser
 from bnonly.progress import console
 from bnonly.runs import RunFolder
 
 
-def main(argv: list[str]) -> int:
+def parser() -> RunParser:
     parser = run_parser("bnonly fit", "Train one group of a random network; the same command again resumes the run.")
     parser.add_argument("--print-config", action="store_true", help="print the whole configuration and stop")
-    config, options = parse_run(parser, argv)
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    config, options = parse_run(parser(), argv)
     if options.print_config:
         print(f"# run {config.id}\n{config.to_yaml()}", end="")
         return 0
