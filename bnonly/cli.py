@@ -16,6 +16,7 @@ VERBS = {
     "networks": ("bnonly.networks.command:main", "list the architectures and their numbers of parameters"),
     "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
     "schema": ("bnonly.config.command:main", "print the configuration's JSON schema or its reference page"),
+    "completion": ("bnonly.completion.command:main", "print a script that completes all this in bash, zsh or fish"),
     "weights": ("bnonly.randomness.command:main", "print the generator's values or their SHA-256"),
 }
 

@@ -31,7 +31,9 @@ def test_help_needs_no_torch(argv, tmp_path):
     assert done.stdout
 
 
-@pytest.mark.parametrize("argv", [["schema"], ["schema", "--markdown"]])
+@pytest.mark.parametrize(
+    "argv", [["schema"], ["schema", "--markdown"], ["completion", "bash"], ["completion", "zsh"]]
+)
 def test_what_shells_and_editors_ask_for_needs_no_torch(argv, tmp_path):
     done = without_torch(*argv, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout
