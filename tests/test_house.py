@@ -18,6 +18,7 @@ ROOMS = [
     "errors",
     "files",
     "progress",
+    "locking",
     "randomness",
     "networks",
     "groups",
