@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -53,10 +54,10 @@ class FolderLock:
             raise BadInput(f"{self._folder} cannot be written ({error.strerror}): choose another --out") from error
         try:
             there = self._read()
-            if there is not None and not (locks and there.get("machine") == self._own["machine"]):
+            if there and not (locks and there.get("machine") == self._own["machine"]):
                 self._watch(there)
             write_atomically(self._holder, json.dumps(self._own).encode())
-            if there is not None:
+            if there:
                 self.check()
         except BaseException:
             self._file.release()
@@ -66,7 +67,8 @@ class FolderLock:
     def release(self) -> None:
         self._over.set()
         if self._read() == self._own:
-            self._holder.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk gone bad; the kernel's lock is what counts
+                self._holder.unlink()
         self._file.release()
 
     def check(self) -> None:

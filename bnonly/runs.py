@@ -61,7 +61,15 @@ class RunFolder:
         same = result is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]
         return result if same else None
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, config: RunConfig, result: dict[str, Any]) -> None:
+        """The run is done. config.yaml is put back as trained; one edited meanwhile is kept under another name."""
+        path = self.path / "config.yaml"
+        if (change := self._changed(config)) is not None:
+            if path.exists():
+                path.replace(path.with_name("config.yaml.edited"))
+            write_atomically(path, config.to_yaml().encode())
+            say = f"{path} was edited while the run went on ({change}): it is as trained again, your edit beside it"
+            console().print(say, markup=False)
         write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
     def config(self) -> RunConfig | None:
@@ -116,11 +124,21 @@ class RunFolder:
         if not path.exists():
             write_atomically(path, config.to_yaml().encode())
             return
-        there = self.config()
-        if there is None or there.id != config.id:
+        if (change := self._changed(config)) is not None:
             raise RunRefused(
-                f"{path} is not the configuration this folder was made with: restore it, or move the folder away"
+                f"{path} is not the configuration this folder was made with ({change}): restore it, or move the "
+                "folder away; another configuration has a folder of its own"
             )
+
+    def _changed(self, config: RunConfig) -> str | None:
+        """How config.yaml differs from the run's in what decides numbers; None if it does not."""
+        there = self.config()
+        if there is None:
+            return "it is missing or cannot be read"
+        mine, theirs = config.deciding(), there.deciding()
+        odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        values = (f"{name} {theirs.get(name, 'unset')} there, {mine.get(name, 'unset')} here" for name in odd[:3])
+        return ", ".join(values) if odd else None
 
     @contextmanager
     def locked(self) -> Iterator[FolderLock]:

@@ -18,7 +18,7 @@ from bnonly.runs import RunFolder
 from bnonly.trainable import freeze_all_but
 from bnonly.training.checkpoint import restore_trained
 
-_EVALUATION_BATCH = 500
+EVALUATION_BATCH = 500
 
 
 def run_network(config: RunConfig, classes: int) -> nn.Module:
@@ -39,7 +39,7 @@ def run_batches(
     config: RunConfig, data: Dataset, device: torch.device, share: Share = WHOLE
 ) -> tuple[Loader, Loader]:
     """Training and evaluation batches on the device: this process's share of them."""
-    parts = ((data.train, config.training.batch_size, True), (data.test, _EVALUATION_BATCH, False))
+    parts = ((data.train, config.training.batch_size, True), (data.test, EVALUATION_BATCH, False))
     train, test = (_loader(config, part, size, device, share, training) for part, size, training in parts)
     return train, test
 

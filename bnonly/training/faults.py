@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from bnonly.errors import BnonlyError, TrainingFailed
-from bnonly.measure.accuracy import autocast
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _DEVICE = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS", "NCCL error", "device-side assert", "unspecified launch")
@@ -37,25 +34,3 @@ def as_sentence(error: BaseException, batch_size: int, advice: Callable[[], str]
             "single image for a device in the last step of an epoch"
         )
     return None
-
-
-def fitting_batch(
-    net: nn.Module, optimizer: torch.optim.Optimizer | None, shape: torch.Size, device: torch.device, precision: str
-) -> str:
-    """Which batch size fits, tried with whole steps on images of this shape [B, 3, H, W]; spoils the network."""
-    size = shape[0]
-    while (size := size // 2) > 1:
-        try:
-            for parameter in net.parameters():
-                parameter.grad = None
-            gc.collect()
-            torch.cuda.empty_cache()
-            with autocast(device, precision):
-                loss = net(torch.zeros(size, *shape[1:], device=device)).float().square().mean()
-            if optimizer is not None:
-                loss.backward()
-                optimizer.step()
-        except (RuntimeError, MemoryError):
-            continue
-        return f"{size} fits, as was tried (another batch size is another run)"
-    return "no smaller one fits either, so take a smaller network or another device"

@@ -28,7 +28,8 @@ from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import run_batches, run_data, run_network
 from bnonly.training.environment import environment, pick_device
-from bnonly.training.faults import as_sentence, fitting_batch
+from bnonly.training.faults import as_sentence
+from bnonly.training.fitting import fitting_batch
 from bnonly.training.listener import Listener
 from bnonly.training.module import GroupTraining
 from bnonly.training.optimizers import optimizer
@@ -88,7 +89,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         )
         with signals.handled(), quiet(), _exact_kernels(), team.assembled(config, device):
             module.before_training = signals.take
-            _train(module, device)
+            _train(module, device, len(data.classes))
         if team.first:
             _finish(module, data)
     return folder
@@ -110,7 +111,7 @@ def _rescue(module: GroupTraining) -> None:
         leave(sentence, Interrupted.status)
 
 
-def _train(module: GroupTraining, device: torch.device) -> None:
+def _train(module: GroupTraining, device: torch.device, classes: int) -> None:
     """Evaluate and train what is left, with the ways in which that may end turned into ours."""
     training = module.config.training
     try:
@@ -126,7 +127,7 @@ def _train(module: GroupTraining, device: torch.device) -> None:
         def advice() -> str:
             if module.last_shape is None or module.team.count > 1:
                 return "halve it"
-            return fitting_batch(module.net, module.optimizer, module.last_shape, device, training.precision)
+            return fitting_batch(module.config, classes, list(module.last_shape), device)
 
         sentence = as_sentence(error, training.batch_size, advice, module.kept())
         if sentence is None:
@@ -204,6 +205,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
     trained, total = trained_of(net)
     seconds = sum(line["seconds"] for line in folder.metrics())
     folder.finish(
+        config,
         {
             "id": config.id,
             "experiment": config.experiment,
@@ -221,7 +223,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "environment": module.sessions[-1],
             "sessions": module.sessions,
             **module.digests,
-        }
+        },
     )
 
 
