@@ -7,6 +7,8 @@ import types
 
 import pytest
 
+from bnonly.errors import TrainingFailed
+from bnonly.training import tracking
 from bnonly.training.fit import fit
 from bnonly.training.tracking import mirror
 from tests.training import small
@@ -17,17 +19,22 @@ class Recorder:
     """Stands for wandb: remembers what it is told."""
 
     def __init__(self):
-        self.logged, self.settings, self.finished = {}, {}, False
+        self.logged, self.settings, self.exit_code = {}, {}, None
+        self.axes, self.summary, self.starting_step = {}, {}, 0
 
     def init(self, **settings):
         self.settings = settings
         return self
 
-    def log(self, values, step):
+    def define_metric(self, name, step_metric=None, hidden=False):
+        self.axes[name] = step_metric
+
+    def log(self, values, step, commit):
+        assert commit and step not in self.logged
         self.logged[step] = values
 
-    def finish(self):
-        self.finished = True
+    def finish(self, exit_code):
+        self.exit_code = exit_code
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def wandb(monkeypatch):
     module = types.SimpleNamespace(
         init=recorder.init,
         Settings=lambda **settings: settings,
-        Histogram=lambda values, num_bins: ("histogram", len(values), num_bins),
+        Histogram=lambda np_histogram: ("histogram", np_histogram[0].sum(), len(np_histogram[0])),
     )
     monkeypatch.setitem(sys.modules, "wandb", module)
     return recorder
@@ -45,6 +52,7 @@ def wandb(monkeypatch):
 @pytest.fixture(autouse=True)
 def _logged_in(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(tracking, "_unreachable", lambda url: None)
 
 
 def tracked(run):
@@ -54,22 +62,44 @@ def tracked(run):
 
 def test_what_is_logged(tmp_path, wandb):
     folder = tracked(small.config(tmp_path, tracking="offline"))
-    assert wandb.finished and sorted(wandb.logged) == [0, 1, 2, 3]
+    assert wandb.exit_code == 0 and sorted(wandb.logged) == [0, 1, 2, 3]
+    assert wandb.axes == {"epoch": None, "*": "epoch"}
     settings, last, record = wandb.settings, wandb.logged[3], folder.metrics()[3]
     assert (settings["mode"], settings["group"], settings["id"]) == ("offline", "fit", folder.path.name)
     assert settings["dir"] == folder.path
     assert last["test/top1"] == record["test"]["top1"] and last["train/loss"] == record["train"]["loss"]
-    assert last["gamma below 0.01/all"] == record["gamma"]["below"][1]
-    assert last["gamma below 0.01/layer1.0.bn1"] == record["gamma"]["layers"]["layer1.0.bn1"][1]
+    assert last["gamma sparsity 0.01/all"] == record["gamma"]["below"][1]
+    assert last["gamma sparsity 0.01/layer1.0.bn1"] == record["gamma"]["layers"]["layer1.0.bn1"][1]
     assert last["gamma/all"] == ("histogram", 336, 64) and last["beta/layer3.0.bn2"] == ("histogram", 64, 64)
 
 
-def test_a_resumed_run_says_its_last_epoch_again(tmp_path, wandb):
+@pytest.mark.parametrize("server_has", [0, 1, 2, 3])
+def test_a_resumed_run_says_what_the_server_has_not(tmp_path, wandb, server_has):
     run = small.config(tmp_path, tracking="online")
     interrupted(run, 1, 6)
-    wandb.logged.clear()
-    tracked(run)
-    assert sorted(wandb.logged) == [2, 3]
+    wandb.starting_step = server_has
+    folder = tracked(run)
+    assert sorted(wandb.logged) == list(range(server_has, 4))
+    assert all(wandb.logged[epoch]["test/top1"] == folder.metrics()[epoch]["test"]["top1"] for epoch in wandb.logged)
+    best = max(folder.metrics(), key=lambda record: record["test"]["top1"])
+    assert (
+        wandb.summary["test/best_top1"] == best["test"]["top1"] and wandb.summary["test/best_epoch"] == best["epoch"]
+    )
+
+
+def test_a_run_that_was_stopped_ends_as_failed(tmp_path, wandb):
+    run = small.config(tmp_path, tracking="offline", training={"lr": 1e30})
+    with pytest.raises(TrainingFailed):
+        tracked(run)
+    assert wandb.exit_code == 1 and sorted(wandb.logged) == [0]
+
+
+@pytest.mark.parametrize(("wanted", "environment", "mode"), [("auto", "offline", "offline"),
+                         ("auto", "disabled", None), ("online", "offline", "online")])  # fmt: skip
+def test_auto_heeds_wandb_mode(tmp_path, wandb, monkeypatch, wanted, environment, mode):
+    monkeypatch.setenv("WANDB_MODE", environment)
+    tracked(small.config(tmp_path, tracking=wanted, training={"epochs": 1}))
+    assert wandb.settings.get("mode") == mode
 
 
 def test_online_without_a_key_is_offline_and_asks_nobody(tmp_path, wandb, monkeypatch, capsys):
@@ -117,11 +147,3 @@ def test_who_is_logged_in(tmp_path, monkeypatch):
     assert not _logged_in()
     monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
     assert _logged_in()
-
-
-def test_the_real_package_offline(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    folder = tracked(small.config(tmp_path, tracking="auto", training={"epochs": 1}))
-    (written,) = (folder.path / "wandb").glob("offline-run-*/*.wandb")
-    assert written.stat().st_size > 0
