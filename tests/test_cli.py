@@ -111,7 +111,7 @@ def test_the_machines_troubles_are_one_sentence(capsys, error, says, status):
 
 
 def test_another_folder_of_images_is_not_taken_for_the_first(tmp_path, capsys):
-    from tests.data.test_sources import write_folder
+    from tests.data.pictures import write_folder
 
     flags = ["--data.source", "folder", "--training.epochs", "1", "--network.name", "cifar_resnet8"]
     flags += ["--tracking", "off", "--out", str(tmp_path / "runs"), "--training.batch_size", "6"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import shutil
 import subprocess
 import sys
@@ -88,27 +87,6 @@ def test_files_can_be_read_in_one_sitting():
             assert len(path.read_text().splitlines()) <= 350, f"{path} is long: one subject each?"
 
 
-def shown_commands() -> list[str]:
-    """Lines of the README's code blocks that start with bnonly."""
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return [
-        line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("bnonly ")
-    ]
-
-
-@pytest.mark.parametrize("command", shown_commands())
-def test_the_readmes_commands_are_understood(command, tmp_path, monkeypatch):
-    from bnonly.cli import VERBS, main
-
-    verb, *rest = command.split()[1:]
-    assert verb in VERBS
-    monkeypatch.chdir(ROOT)
-    if verb == "fit":
-        assert main([verb, *rest, "--print-config"]) == 0
-    elif verb in ("networks", "weights"):
-        assert main([verb, *rest]) == 0
-
-
 def test_the_readme_shows_the_two_commands_and_ci_runs_one_of_them():
     readme = (ROOT / "README.md").read_text()
     assert "pip install uv && uv run bnonly demo" in readme
@@ -117,9 +95,3 @@ def test_the_readme_shows_the_two_commands_and_ci_runs_one_of_them():
     assert pattern in script
     command = subprocess.run(["bash", "-c", pattern], capture_output=True, text=True, cwd=ROOT).stdout.strip()
     assert command == "pip install uv && uv run pytest"
-
-
-def test_the_readmes_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert not [link for link in links if not (ROOT / link).exists()]

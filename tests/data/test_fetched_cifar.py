@@ -13,8 +13,8 @@ from bnonly.cli import main
 from bnonly.data.cifar import LAYOUTS, published
 from bnonly.data.sources import load
 from bnonly.errors import BadInput
+from tests.data.pictures import write_cifar
 from tests.data.server import file
-from tests.data.test_sources import write_cifar
 
 CONFIG = Path(__file__).parents[2] / "configs" / "resnet14_bn.yaml"
 

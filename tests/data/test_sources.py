@@ -13,26 +13,9 @@ from bnonly.data import folder as folders
 from bnonly.data.cifar import LAYOUTS
 from bnonly.data.sources import load
 from bnonly.errors import BadInput
+from tests.data.pictures import write_cifar, write_folder
 
 RNG = np.random.default_rng(1)
-
-
-def write_cifar(path, name, protocol, images=20):
-    """A small data set in the published layout."""
-    layout = LAYOUTS[name]
-    where = path / layout.folder
-    where.mkdir(parents=True)
-    classes = int(name.removeprefix("cifar"))
-    made = {}
-    for member in (*layout.train, *layout.test):
-        data = RNG.integers(0, 256, (images, 3072), np.uint8)
-        labels = [int(label) for label in RNG.integers(0, classes, images)]
-        made[member] = data, labels
-        batch = {b"data": data, layout.labels.encode(): labels, b"filenames": [b"x.png"] * images}
-        (where / member).write_bytes(pickle.dumps(batch, protocol=protocol))
-    names = {layout.names.encode(): [f"class {i}".encode() for i in range(classes)]}
-    (where / layout.meta).write_bytes(pickle.dumps(names, protocol=protocol))
-    return where, made
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -91,19 +74,6 @@ def test_digits_need_nothing():
     data = load("digits")
     assert (len(data.train), len(data.test)) == (1437, 360)
     assert data.train.pixels.shape[1:] == (3, 8, 8) and data.train.pixels.max() == 255
-
-
-def write_folder(path, classes=("ant", "bee"), train=3, test=2, size=(8, 6), suffix="png"):
-    made = {}
-    for split, count in (("train", train), ("test", test)):
-        for name in classes:
-            (path / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = RNG.integers(0, 256, (size[1], size[0], 3), np.uint8)
-                options = {"lossless": True} if suffix == "webp" else {}
-                Image.fromarray(pixels).save(path / split / name / f"{number}.{suffix}", **options)
-                made[split, name, number] = pixels
-    return made
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp"])
