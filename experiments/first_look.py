@@ -1,6 +1,6 @@
 """What do the groups of a random ResNet-14 reach on CIFAR-10 in ten epochs, and bn in thirty?
 
-    python -m experiments.first_look --data CIFAR10 [--out runs]
+    python -m experiments.first_look [--data CIFAR10] [--out runs]
 
 The paper's recipe with its milestones scaled to 5 and 7.5 (15 and 22.5) epochs, seed 0, float32, channels_last. Runs
 that are finished are kept, an interrupted one goes on. Writes experiments/results/first_look.csv, a row an epoch
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis import published
-from bnonly.cli import guarded
 from bnonly.config import RunConfig
 from bnonly.config.command_line import validated
+from bnonly.errors import guarded
 from bnonly.files import write_atomically
 from bnonly.runs import RunFolder
 from experiments.tables import write_table
@@ -31,7 +31,7 @@ TABLE = Path(__file__).parent / "results" / "first_look.csv"
 README = Path(__file__).parents[1] / "README.md"
 
 
-def config(group: str, epochs: int, data: Path, out: Path) -> RunConfig:
+def config(group: str, epochs: int, data: Path | None, out: Path) -> RunConfig:
     return validated(
         {
             "this experiment": {
@@ -124,7 +124,7 @@ def update_readme(rows: Sequence[Mapping[str, Any]], path: Path = README) -> Non
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--data", type=Path, required=True, help="CIFAR-10: its tarball, its folder, or image folders"
+        "--data", type=Path, help="CIFAR-10: its tarball, its folder, or image folders (else fetched)"
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where the runs are kept (default: runs)")
     arguments = parser.parse_args()

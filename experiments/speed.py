@@ -25,8 +25,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from bnonly.cli import guarded
 from bnonly.config import RunConfig
+from bnonly.errors import guarded
 from bnonly.measure.accuracy import tally
 from bnonly.randomness import bngen
 from bnonly.runs import RunFolder

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from bnonly.cli import VERBS, guarded, main
+from bnonly.cli import VERBS, main
+from bnonly.errors import guarded
 from bnonly.randomness import bngen
 from bnonly.training.fit import fit
 from tests.training import small

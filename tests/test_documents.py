@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.data.pictures import image_folder, write_cifar
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,14 +45,38 @@ def beginner(tmp_path, monkeypatch):
     return place
 
 
+def pieces(text: str) -> Iterator[tuple[str, list[str] | str]]:
+    """A block of sh as plain calls of bnonly, which begin warm, and whatever else there is, for bash."""
+    rest = ""
+    for line in text.splitlines(keepends=True):
+        if re.match(r"bnonly [^$|>&;*]*(#.*)?$", line):
+            if rest.strip():
+                yield "bash", rest
+            rest = ""
+            yield "bnonly", [os.path.expanduser(part) for part in shlex.split(line, comments=True)[1:]]  # noqa: PTH111
+        else:
+            rest += line
+    if rest.strip():
+        yield "bash", rest
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_every_block_runs(document, beginner):
     for remark, language, text in blocks(document):
         if language not in ("sh", "python") or remark in EXEMPT or (remark or "").startswith("not run: "):
             continue
-        command = ["bash", "-euo", "pipefail", "-c", text] if language == "sh" else [sys.executable, "-c", text]
-        done = subprocess.run(command, cwd=beginner, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        for kind, piece in pieces(text) if language == "sh" else [("python", text)]:
+            if kind == "bnonly":
+                process = Warm("import sys; from bnonly.cli import main; sys.exit(main())", piece, beginner)
+                said = process.communicate(timeout=300)
+                status = process.returncode
+            else:
+                command = [sys.executable] if kind == "python" else ["bash", "-euo", "pipefail"]
+                done = subprocess.run(
+                    [*command, "-c", piece], cwd=beginner, capture_output=True, text=True, timeout=300
+                )
+                said, status = (done.stdout, done.stderr), done.returncode
+            assert status == 0, f"{piece}\n{said}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)

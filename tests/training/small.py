@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from bnonly.config import RunConfig
 from bnonly.runs import RunFolder
+from tests.warm import Warm
 
 TIMES = ("seconds", "images_per_second")
 
@@ -33,19 +31,18 @@ def state(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
-def run_process(run: RunConfig, prelude: str = "", **popen: Any) -> subprocess.Popen[str]:
+def run_process(run: RunConfig, prelude: str = "") -> Warm:
     """`fit` in a process of its own, after `prelude` has prepared its end."""
     script = f"""
 import json, os, signal, sys
 def die(): os.kill(os.getpid(), signal.SIGKILL)
 from bnonly.config import RunConfig
 from bnonly.runs import RunFolder
+from tests.warm import Warm
 from bnonly.training import checkpoint, fit, module
+import torch
+torch.set_num_threads(1)
 {prelude}
 fit.fit(RunConfig.model_validate(json.loads(sys.argv[1])))
 """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-c", script, json.dumps(run.plain())]
-    return subprocess.Popen(
-        arguments, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen
-    )
+    return Warm(script, [json.dumps(run.plain())])

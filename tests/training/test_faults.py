@@ -285,6 +285,7 @@ def waits(call, number):
 def test_sigterm_ends_within_ten_seconds_whatever_goes_on(tmp_path, whole, where):
     run = small.config(tmp_path)
     quick = "module._SLOW = -1.0\n" if where == "a step" else ""  # every step counts as one that may be given up
+    quick += "" if where == "an evaluation" else "rescue.PATIENCE = 0.5\n"
     process = small.run_process(run, WAITS + quick + SLOW[where])
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
@@ -298,7 +299,7 @@ def test_sigterm_ends_within_ten_seconds_whatever_goes_on(tmp_path, whole, where
 
 def test_a_step_too_slow_all_of_a_sudden_loses_what_came_after_the_last_save(tmp_path, whole):
     run = small.config(tmp_path)
-    process = small.run_process(run, WAITS + SLOW["a step"])
+    process = small.run_process(run, WAITS + "rescue.PATIENCE = 0.5\n" + SLOW["a step"])
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
