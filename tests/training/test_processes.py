@@ -25,6 +25,7 @@ from tests.data.pictures import image_folder
 from tests.training import small
 from tests.training.test_resume import Stops
 from tests.training.test_resume import assert_equal as assert_bit_equal
+from tests.warm import Warm
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +234,15 @@ def test_the_number_of_processes_is_in_the_id(tmp_path):
 def test_a_members_orders_are_plain_json(tmp_path):
     run = small.config(tmp_path, training={"devices": 2})
     assert RunConfig.model_validate(json.loads(json.dumps(run.plain()))) == run
+
+
+def test_the_command_line_speaks_once_and_quotes_top5(tmp_path, pictures):
+    """As a user has it: the last line is the folder, whatever other processes there are."""
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(imagenet(tmp_path / "runs", pictures, devices=2, epochs=1).plain()))
+    process = Warm("import sys; from bnonly.cli import main; sys.exit(main())", ["fit", "-c", str(config)])
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert (tmp_path / "runs" / "fit").joinpath(out.strip().split("/")[-1], "result.json").exists()
+    assert len(out.splitlines()) == 1 and errors.count("epoch 1/1") == 1
+    assert errors.count("top-5") == 3  # of epoch 0's test images; of epoch 1's, both splits
