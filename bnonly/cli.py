@@ -17,6 +17,7 @@ VERBS = {
     "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
     "schema": ("bnonly.config.command:main", "print the configuration's JSON schema or its reference page"),
     "completion": ("bnonly.completion.command:main", "print a script that completes all this in bash, zsh or fish"),
+    "images": ("bnonly.data.command:main", "look for files that are no images in an image folder"),
     "weights": ("bnonly.randomness.command:main", "print the generator's values or their SHA-256"),
 }
 

@@ -53,9 +53,9 @@ class FolderLock:
         except OSError as error:
             raise BadInput(f"{self._folder} cannot be written ({error.strerror}): choose another --out") from error
         try:
-            there = self._read()
+            there = self._surely_read()
             if there and not (locks and there.get("machine") == self._own["machine"]):
-                self._watch(there)
+                self._watch()
             write_atomically(self._holder, json.dumps(self._own).encode())
             if there:
                 self.check()
@@ -66,14 +66,14 @@ class FolderLock:
 
     def release(self) -> None:
         self._over.set()
-        if self._read() == self._own:
-            with suppress(OSError):  # on a disk gone bad; the kernel's lock is what counts
+        with suppress(OSError):  # on a disk gone bad; the kernel's lock is what counts
+            if self._read() == self._own:
                 self._holder.unlink()
         self._file.release()
 
     def check(self) -> None:
         """Raise where the folder has vanished or been taken over since, so that nothing is written into it."""
-        there = self._read()
+        there = self._surely_read()
         if there == self._own:
             return
         if there is None:
@@ -83,23 +83,21 @@ class FolderLock:
             )
         raise RunRefused(f"{self._folder} was taken over by {self._named()} while this process was not heard of")
 
-    def _watch(self, there: dict[str, object]) -> None:
+    def _watch(self) -> None:
         """Return when the holder has not touched its file for long enough. Raises RunRefused when it does."""
         self._say(f"{self._folder} was last used by {self._named()}: watching for {DEAD:.0f} s whether it still is")
         before, until = self._touched(), time.monotonic() + DEAD
         while time.monotonic() < until:
             time.sleep(min(1.0, DEAD / 10))
-            if self._touched() != before and self._read() is not None:
+            if self._touched() not in (before, 0):
                 raise RunRefused(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first")
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
-            try:
+            with suppress(OSError):  # a file server may be away for a while
                 if self._read() != self._own:
                     return  # check() says so before the next write
                 os.utime(self._holder)
-            except OSError:
-                continue  # a file server may be away for a while
 
     def _touched(self) -> int:
         try:
@@ -109,16 +107,30 @@ class FolderLock:
             return 0
 
     def _read(self) -> dict[str, object] | None:
+        """Who holds the folder: None for nobody, empty if that is not to be understood. Raises OSError."""
         try:
             return dict(json.loads(self._holder.read_bytes()))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError):
+        except (ValueError, TypeError):
             return {}
 
+    def _surely_read(self) -> dict[str, object] | None:
+        """`_read`, patient with a file server that is away; raises BadInput where it stays away."""
+        for patience in (1, 2, 4, 0):
+            try:
+                return self._read()
+            except OSError as error:
+                failure = error
+            time.sleep(patience * BEAT / 10)
+        raise BadInput(f"{self._holder} cannot be read ({failure.strerror}): is the disk in order?") from failure
+
     def _named(self) -> str:
-        there = self._read() or {}
-        return f"process {there['pid']} on {there['host']}" if {"pid", "host"} <= set(there) else "another process"
+        with suppress(OSError):
+            there = self._read() or {}
+            if {"pid", "host"} <= set(there):
+                return f"process {there['pid']} on {there['host']}"
+        return "another process"
 
 
 def _machine() -> str:

@@ -61,15 +61,7 @@ class RunFolder:
         same = result is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]
         return result if same else None
 
-    def finish(self, config: RunConfig, result: dict[str, Any]) -> None:
-        """The run is done. config.yaml is put back as trained; one edited meanwhile is kept under another name."""
-        path = self.path / "config.yaml"
-        if (change := self._changed(config)) is not None:
-            if path.exists():
-                path.replace(path.with_name("config.yaml.edited"))
-            write_atomically(path, config.to_yaml().encode())
-            say = f"{path} was edited while the run went on ({change}): it is as trained again, your edit beside it"
-            console().print(say, markup=False)
+    def finish(self, result: dict[str, Any]) -> None:
         write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
     def config(self) -> RunConfig | None:
@@ -130,6 +122,16 @@ class RunFolder:
                 "folder away; another configuration has a folder of its own"
             )
 
+    def put_back(self, config: RunConfig) -> None:
+        """Write config.yaml as the run has it, where it was edited meanwhile; the edit is kept under another name."""
+        path = self.path / "config.yaml"
+        if (change := self._changed(config)) is not None:
+            if path.exists():
+                path.replace(path.with_name("config.yaml.edited"))
+            write_atomically(path, config.to_yaml().encode())
+            say = f"{path} was edited while the run went on ({change}): it is as trained again, your edit beside it"
+            console().print(say, markup=False)
+
     def _changed(self, config: RunConfig) -> str | None:
         """How config.yaml differs from the run's in what decides numbers; None if it does not."""
         there = self.config()
@@ -137,7 +139,8 @@ class RunFolder:
             return "it is missing or cannot be read"
         mine, theirs = config.deciding(), there.deciding()
         odd = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
-        values = (f"{name} {theirs.get(name, 'unset')} there, {mine.get(name, 'unset')} here" for name in odd[:3])
+        mine, theirs = config.flat(), there.flat()
+        values = (f"{name} {theirs.get(name)} there, {mine.get(name)} here" for name in odd[:3])
         return ", ".join(values) if odd else None
 
     @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -127,18 +128,27 @@ def test_a_folder_that_vanished_or_came_back_as_another_is_noticed(tmp_path):
 
 def test_a_file_server_that_is_away_for_a_while_does_not_end_the_beats(tmp_path, monkeypatch):
     lock = FolderLock(tmp_path, print)
-    touch, calls, done = os.utime, [], threading.Event()
+    touch, read, away, touched = os.utime, Path.read_bytes, threading.Event(), threading.Event()
 
-    def failing(path):
-        calls.append(path)
-        if len(calls) < 3:
+    def reading(path):
+        if away.is_set() and path.name == ".holder":
             raise OSError(5, "Input/output error")
-        touch(path)
-        done.set()
+        return read(path)
 
-    monkeypatch.setattr(locking.os, "utime", failing)
+    def touching(path):
+        touch(path)
+        touched.set()
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    monkeypatch.setattr(locking.os, "utime", touching)
     lock.acquire()
-    assert done.wait(10)
+    away.set()
+    with pytest.raises(BadInput, match=r"cannot be read \(Input/output error\)"):
+        lock.check()
+    away.clear()
+    touched.clear()
+    assert touched.wait(10)
+    lock.check()
     lock.release()
 
 

@@ -47,7 +47,7 @@ def test_a_torn_last_line_is_passed_over(folder):
 
 
 def test_a_torn_result_is_no_result(folder):
-    folder.finish(RunConfig(), {"test": 1})
+    folder.finish({"test": 1})
     assert folder.result() == {"test": 1}
     path = folder.path / "result.json"
     path.write_bytes(path.read_bytes()[:-5])

@@ -128,14 +128,18 @@ def _holds(values: Any, path: tuple[Any, ...]) -> bool:
     return True
 
 
+_SECTIONS = ("network", "data", "training")
+
+
 class _Loader(yaml.SafeLoader):
     """Plain values only, and each key once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+        seen = []
+        for part, _ in node.value:
+            if (key := self.construct_object(part, deep=True)) in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", part.start_mark)
+            seen.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -146,12 +150,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise BadInput(f"{path} is no YAML: {_where(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise BadInput(f"{path} must hold a mapping of fields, for example `group: bn`")
-    return values
+    # A section whose fields are all commented out.
+    return {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
+
+
+def _where(error: Exception) -> str:
+    """A YAML error as one line: what, and at which line and column."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    said = " ".join(part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -71,12 +71,16 @@ class RunConfig(Section):
         """Strings, numbers, lists and dictionaries only."""
         return self.model_dump(mode="json")
 
+    def flat(self) -> dict[str, Any]:
+        """The same by dotted name."""
+        return _flat(self.plain())
+
     def deciding(self) -> dict[str, Any]:
         """The fields that decide numbers and differ from their defaults, by dotted name.
 
         Defaults are left out so that an option added later does not rename the runs made before it.
         """
-        defaults, own = _flat(RunConfig.model_construct().plain()), _flat(self.plain())
+        defaults, own = RunConfig.model_construct().flat(), self.flat()
         return {
             name: value
             for name, value in own.items()

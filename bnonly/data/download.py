@@ -40,6 +40,10 @@ def fetch(addresses: Sequence[str], target: Path, md5: str, *, patience: float =
                 with part.open("rb+") as file:
                     os.fsync(file.fileno())
                 os.replace(part, target)
+    except KeyboardInterrupt:
+        if part.exists():
+            console().print(f"{part} keeps what has come: the same command goes on from there", markup=False)
+        raise
     except OSError as error:  # the network's own errors do not get here
         raise BadInput(
             f"{part} cannot be written ({error.strerror or error}): make room there, or set another data.path"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 
+from bnonly.data.cores import usable_cores
 from bnonly.data.images import Dataset, Images
 from bnonly.data.listing import ImageFiles, listed
 from bnonly.errors import BadInput
@@ -71,7 +71,7 @@ def _from_cache(cached: Path, count: int) -> NDArray[np.uint8] | None:
 def _decode(files: list[Path], size: int | None, what: str) -> NDArray[np.uint8]:
     first = _pixels(files[0], size)
     pixels = np.empty((len(files), *first.shape), np.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         decoding = pool.map(lambda file: _pixels(file, size), files)
         for place, image in enumerate(track(decoding, len(files), f"decoding {what} (once)")):
             if image.shape != first.shape:

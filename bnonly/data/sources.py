@@ -72,12 +72,13 @@ def _fetched(source: str, path: Path, mirrors: Sequence[str], download: bool) ->
 
 
 def _as_image_folder(source: str, path: Path) -> Dataset:
+    classes, expected = len(listed(path)[0]), int(source.removeprefix("cifar"))
+    if classes != expected:
+        raise BadInput(
+            f"{path} is not {source}: it has {classes} classes; for a data set of your own use source: folder"
+        )
     data = folder(path, name=source)
     assert isinstance(data.train, Images)
-    classes, shape = len(data.classes), data.train.pixels.shape[2:]
-    expected = int(source.removeprefix("cifar"))
-    if classes != expected or shape != (32, 32):
-        raise BadInput(
-            f"{path} is not {source}: {classes} classes of {shape[1]}x{shape[0]} pixels; use source: folder"
-        )
+    if (shape := data.train.pixels.shape[2:]) != (32, 32):
+        raise BadInput(f"{path} is not {source}: images of {shape[1]}x{shape[0]} pixels; use source: folder")
     return data

@@ -7,8 +7,8 @@ a run that starts again in the middle of an epoch sees what it would have seen.
 from __future__ import annotations
 
 import math
-import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -130,9 +130,10 @@ class Streamed:
         chunks = [part[at : at + _CHUNK].tolist() for part in mine for at in range(0, len(part), _CHUNK)]
         made = self._made(chunks, images)
         for part in filter(len, mine):
-            parts = [next(made) for _ in range(0, len(part), _CHUNK)]
+            # Copied as they come: each holds two file descriptors while it is shared with a worker.
+            parts = [[value.clone() for value in next(made)] for _ in range(0, len(part), _CHUNK)]
             pixels, labels = (torch.cat(values) for values in zip(*parts, strict=True))
-            yield self._on_device(pixels), labels.to(self.device, non_blocking=True)
+            yield self._on_device(pixels), labels.to(self.device)
 
     def _made(self, chunks: list[list[int]], images: _Evaluation) -> Iterator[tuple[Tensor, Tensor]]:
         loader = DataLoader(
@@ -140,8 +141,7 @@ class Streamed:
             batch_sampler=chunks,
             num_workers=min(self.workers, len(chunks)),
             collate_fn=_as_it_is,
-            worker_init_fn=_leave_signals_to_the_parent,
-            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_begin_worker,
         )
         try:
             for made in loader:
@@ -158,7 +158,8 @@ class Streamed:
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         layout = torch.channels_last if self.how.channels_last else torch.contiguous_format
-        moved = pixels.to(self.device, non_blocking=True)
+        pinned = pixels.pin_memory() if self.device.type == "cuda" else pixels
+        moved = pinned.to(self.device, non_blocking=True)
         return self._normalise(moved.contiguous(memory_format=layout))
 
 
@@ -195,12 +196,9 @@ def _as_it_is(made: Any) -> Any:
     return made
 
 
-def _leave_signals_to_the_parent(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach workers too; the parent saves first, then ends them."""
+    # A terminal's bar stands in for these, and may have been forked while its thread held a lock.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, signal.SIG_IGN)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,9 +9,10 @@ from torch import nn
 
 from bnonly.config import RunConfig
 from bnonly.data.batches import WHOLE, Batches, Loader, Preparation, Share, check_shares
+from bnonly.data.cores import usable_cores
 from bnonly.data.images import Dataset, Images, Part
 from bnonly.data.sources import load
-from bnonly.data.streamed import CropPreparation, Streamed, usable_cores
+from bnonly.data.streamed import CropPreparation, Streamed
 from bnonly.errors import BadInput
 from bnonly.networks import network
 from bnonly.runs import RunFolder

@@ -81,17 +81,20 @@ def write(path: Path, state: State) -> None:
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in state.tensors.items()}
     facts = state.facts | {"tensors_sha256": _digest(tensors)}
     data = save(tensors, {"bnonly": json.dumps(facts)})
-    fresh = path.with_name(path.name + ".new")
+    fresh = _fresh(path)
     write_atomically(fresh, data)
-    if path.exists():
-        os.replace(path, _previous(path))
-    os.replace(fresh, path)
+    try:
+        if path.exists():
+            os.replace(path, _previous(path))
+        os.replace(fresh, path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}): what it held is kept beside it") from error
 
 
 def read(path: Path) -> tuple[State | None, list[str]]:
     """The newest whole checkpoint and what was wrong with those passed over; None where there is no whole one."""
     passed_over = []
-    for candidate in (path, _previous(path)):
+    for candidate in (path, _fresh(path), _previous(path)):
         if not candidate.exists():
             continue
         try:
@@ -110,6 +113,10 @@ def _read(path: Path) -> State:
     if _digest(tensors) != facts.pop("tensors_sha256"):
         raise ValueError("its digest does not match")
     return State(tensors, facts)
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _previous(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from bnonly.config.command_line import RunParser, parse_run, run_parser
@@ -23,6 +24,8 @@ def main(argv: list[str]) -> int:
     folder, err = RunFolder.of(config), console()
     if folder.result_of(config) is not None:
         return _finished(folder, "this run is finished")
+    # Until training has its own way to stop: a scheduler's SIGTERM ends like Ctrl-C, with status 130.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from bnonly.training.fit import fit
     from bnonly.training.team import Team
     from bnonly.training.terminal import Terminal
@@ -32,7 +35,8 @@ def main(argv: list[str]) -> int:
     if not team.first:  # of torchrun's processes the first one speaks
         fit(config, team=team)
         return 0
-    err.print(f"run {config.id}: {config.network.name}, group {config.group}, seed {config.seed}", markup=False)
+    what = f"{config.network.name} on {config.data.source}, group {config.group}, seed {config.seed}"
+    err.print(f"run {config.id}: {what}; its folder is {folder.path}", markup=False)
     if not config.network.start.storable:
         err.print(
             f"{config.network.weights} weights cannot be stored as a seed: this run is not exportable", markup=False

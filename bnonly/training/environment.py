@@ -32,7 +32,7 @@ def pick_device(wanted: str, rank: int = 0, count: int = 1) -> torch.device:
     device = torch.device("cuda" if wanted == "auto" else wanted)
     if (device.index or 0) >= gpus:
         raise BadInput(f"training.device {wanted} is not on this machine: use auto, or cpu")
-    return device
+    return torch.device("cuda", device.index or 0)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

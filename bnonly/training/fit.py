@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
-from bnonly.errors import BadInput, BnonlyError, Interrupted, RunRefused
+from bnonly.errors import BadInput, BnonlyError, Interrupted, RunRefused, TrainingFailed
 from bnonly.files import write_safetensors
 from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
@@ -60,6 +60,8 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = (), team: Team | No
 
 def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], team: Team) -> RunFolder:
     device = pick_device(config.training.device, team.local_rank, team.local_count)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     data = run_data(config)
     net = run_network(config, len(data.classes))
     if (
@@ -87,12 +89,30 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         signals = Signals(
             lambda name: setattr(module, "stop", name), partial(_rescue, module) if team.first else None
         )
-        with signals.handled(), quiet(), _exact_kernels(), team.assembled(config, device):
-            module.before_training = signals.take
-            _train(module, device, len(data.classes))
+        try:
+            with signals.handled(), quiet(), _exact_kernels(), team.assembled(config, device):
+                module.before_training = signals.take
+                _check_together(module)
+                _train(module, device, len(data.classes))
+        except Interrupted:
+            if team.first:
+                folder.put_back(config)
+            raise
         if team.first:
+            folder.put_back(config)
             _finish(module, data)
     return folder
+
+
+def _check_together(module: GroupTraining) -> None:
+    """Raise TrainingFailed, in all processes, unless all stand at the same place with the same network and data."""
+    digests = [int(digest[:15], 16) for digest in module.digests.values()]
+    if not module.team.agrees([module.position_epoch, module.position_step, *digests], module.sums.device):
+        raise TrainingFailed(
+            f"the processes of this run do not see the same: process {module.team.rank + 1} of {module.team.count} "
+            f"stands at epoch {module.position_epoch}, step {module.position_step}, with data "
+            f"{module.digests['data_sha256'][:8]} (--out and the data must be on a disk that all of them share)"
+        )
 
 
 def _rescue(module: GroupTraining) -> None:
@@ -102,6 +122,8 @@ def _rescue(module: GroupTraining) -> None:
         saved = module.rescue()
     except BnonlyError as error:
         leave(str(error), error.status)
+    except Exception as error:
+        leave(f"stopped by SIGTERM and not saved ({error}); {module.kept()}", Interrupted.status)
     else:
         sentence = str(module.interrupted())
         if not saved:
@@ -205,7 +227,6 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
     trained, total = trained_of(net)
     seconds = sum(line["seconds"] for line in folder.metrics())
     folder.finish(
-        config,
         {
             "id": config.id,
             "experiment": config.experiment,

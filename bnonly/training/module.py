@@ -71,7 +71,7 @@ class GroupTraining(lightning.LightningModule):
         self.record: dict[str, Any] | None = None
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
-        self.settled = threading.Lock()  # held while the state passes from one step to the next
+        self.settled = threading.RLock()  # held while the state passes from one step to the next
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
         self.last_shape: torch.Size | None = None  # of a step's images
         self.before_training: Callable[[], None] = lambda: None  # called when Lightning has set itself up
@@ -169,9 +169,10 @@ class GroupTraining(lightning.LightningModule):
         """Whether to stop after this step: the same answer in all processes."""
         if self.team.count == 1:
             return self.stop is not None
-        stop, bad = self._agreement.known(last=self.position_step == self.train_batches.steps)
+        last = self.position_step == self.train_batches.steps
+        stop, bad = self._agreement.known(last)
         if bad:
-            raise TrainingFailed(self._not_a_number(self._place(self.position_step - 1)))
+            raise TrainingFailed(self._not_a_number(self._place(self.position_step - (1 if last else 2))))
         if stop:
             self.stop = self.stop or _ELSEWHERE
         return stop
@@ -188,8 +189,7 @@ class GroupTraining(lightning.LightningModule):
         """Evaluate, record, keep gamma, save; at the very start, the state before the first step."""
         steps, start = self.train_batches.steps, self.record is None and self.position_step == 0
         epoch = 0 if start else self.position_epoch + 1
-        if not all(torch.isfinite(value).all() for value in self._trained()):
-            raise TrainingFailed(self._not_a_number(f"epoch {epoch}, its last step"))
+        self._check_values(f"epoch {epoch}, its last step")
         self.team.take_from_first(self.net.buffers())
         test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision, self.team.sum)
         train = None if start else score(self.sums)
@@ -221,8 +221,10 @@ class GroupTraining(lightning.LightningModule):
         self.folder.append_metrics(record)
         self.save()
 
-    def _trained(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self.net.parameters() if parameter.requires_grad]
+    def _check_values(self, where: str) -> None:
+        """Raise TrainingFailed where a value that trains is no finite number: such a state is never saved."""
+        if not all(torch.isfinite(p.detach()).all() for p in self.net.parameters() if p.requires_grad):
+            raise TrainingFailed(self._not_a_number(where))
 
     def _keeps_gamma(self) -> bool:
         epochs, every = self.config.training.epochs, self.config.training.keep_gamma_every
@@ -234,22 +236,24 @@ class GroupTraining(lightning.LightningModule):
         """Replace last.ckpt by where training stands now; buffers: to be stored instead of the network's."""
         if not self.team.first:
             return
-        self.still_ours()
-        tensors, options = checkpoint.optimizer_state(self.optimizer)
-        facts = {
-            "run": self.config.id,
-            **self.digests,
-            "epoch": self.position_epoch,
-            "step": self.position_step,
-            "seconds": self._elapsed(),
-            "record": self.record,
-            "sessions": self.sessions,
-            "optimizer": options,
-        }
-        state = checkpoint.trained_state(self.net) | tensors | {"sums": self.sums}
-        state |= {f"buffer/{name}": value for name, value in (buffers or {}).items() if f"buffer/{name}" in state}
-        checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
-        self._saved = time.monotonic()
+        with self.settled:  # also against a rescue, which would write the same file
+            self.still_ours()
+            self._check_values(self._place(max(0, self.position_step - 1)))
+            tensors, options = checkpoint.optimizer_state(self.optimizer)
+            facts = {
+                "run": self.config.id,
+                **self.digests,
+                "epoch": self.position_epoch,
+                "step": self.position_step,
+                "seconds": self._elapsed(),
+                "record": self.record,
+                "sessions": self.sessions,
+                "optimizer": options,
+            }
+            state = checkpoint.trained_state(self.net) | tensors | {"sums": self.sums}
+            state |= {f"buffer/{name}": value for name, value in (buffers or {}).items() if f"buffer/{name}" in state}
+            checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
+            self._saved = time.monotonic()
 
     def rescue(self) -> bool:
         """Save from another thread while a step or an evaluation goes on; whether that could be done."""

@@ -15,7 +15,7 @@ PATIENCE = 5.0  # seconds for the step, or the evaluation, under way at SIGTERM;
 
 
 class Signals:
-    """Asks `stop` (with the signal's name) on the first SIGINT or SIGTERM; a second one ends the process as usual.
+    """Asks `stop` (with the signal's name) on SIGINT or SIGTERM; a second Ctrl-C ends the process as usual.
 
     rescue: called in another thread where SIGTERM has not ended the block after `PATIENCE` seconds, since Python runs
     signal handlers only between two operations and one of torch's may take minutes. None: never.
@@ -60,7 +60,8 @@ class Signals:
 
     def _ask(self, number: int, frame: Any) -> None:
         self._stop("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
-        self._give_back()
+        if number == signal.SIGINT:  # a scheduler may well say SIGTERM twice, and a rescue bounds the wait
+            self._give_back()
 
     def _watch(self, ready: int) -> None:
         while number := os.read(ready, 1)[0]:

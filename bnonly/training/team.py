@@ -78,6 +78,15 @@ class Team:
             for value in values:
                 dist.broadcast(value, 0)
 
+    def agrees(self, values: list[int], device: torch.device) -> bool:
+        """Whether all processes have the same whole numbers."""
+        if self.count == 1:
+            return True
+        mine = torch.tensor(values, device=device)
+        all_of_them = [torch.empty_like(mine) for _ in range(self.count)]
+        dist.all_gather(all_of_them, mine)
+        return all(torch.equal(mine, other) for other in all_of_them)
+
     @contextmanager
     def assembled(self, config: RunConfig, device: torch.device) -> Iterator[None]:
         """Within the block the processes can add up; the first one starts those that nobody else has started.
@@ -174,7 +183,10 @@ class _Members:
             }
             said = tempfile.TemporaryFile("w+")  # closed by __exit__
             command = [sys.executable, "-m", "bnonly.training.member"]
-            member = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True)
+            # A session of its own: a terminal's Ctrl-C is for the first, which tells the others.
+            member = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, start_new_session=True
+            )
             self._processes.append(member)
             self._said.append(said)
             assert member.stdin is not None
@@ -185,7 +197,7 @@ class _Members:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: Any) -> None:
         self._over.set()
-        failure = self._failure() if isinstance(error, RuntimeError) else None
+        failure = self._failure() if isinstance(error, RuntimeError | TrainingFailed) else None
         for member in self._processes:
             if kind is not None:
                 member.kill()

@@ -127,7 +127,9 @@ def test_cifar_as_an_image_folder(tmp_path):
     write_folder(tmp_path / "c", classes=tuple("abcdefghij"), train=1, test=1, size=(32, 32))
     assert load("cifar10", tmp_path / "c").name == "cifar10"
     write_folder(tmp_path / "d", size=(32, 32))
-    with pytest.raises(BadInput, match="is not cifar10: 2 classes of 32x32"):
+    with pytest.raises(
+        BadInput, match="is not cifar10: it has 2 classes; for a data set of your own use source: folder"
+    ):
         load("cifar10", tmp_path / "d")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +137,36 @@ class Killed(CropPreparation):
 def test_a_killed_worker_is_one_sentence(files):
     with pytest.raises(TrainingFailed, match=r"decodes images was killed .*lower data.workers"):
         list(Streamed(files, 4, Killed(16, 18), CPU, workers=1).in_order())
+
+
+class Talks(CropPreparation):
+    def evaluation(self, image):
+        print("a library's warning", file=sys.stderr)
+        return super().evaluation(image)
+
+
+def test_what_a_worker_says_does_not_wait_for_the_terminals_bar(files, monkeypatch):
+    """The bar puts an object in stderr's place whose lock a forked worker may find held for ever."""
+
+    class Held:
+        def write(self, text):
+            signal.pause()
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stderr", Held())
+    images, _ = pixels_of(Streamed(files, 4, Talks(16, 18), CPU, workers=1).in_order())
+    assert len(images) == len(files)
+
+
+def test_pieces_of_a_batch_hold_no_file_descriptors(files):
+    """Two a piece, while it is shared with a worker."""
+    batches = Streamed(files, 42, HOW, CPU, workers=1)
+    next(iter(batches.in_order()))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    held = [batch for _ in range(10) for batch in batches.in_order()]
+    assert len(held) == 10 and len(list(Path("/proc/self/fd").iterdir())) < before + 10
 
 
 def test_the_holdout_is_split_off_without_opening_a_file(pictures):

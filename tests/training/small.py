@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def state(folder: RunFolder) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in kept}
 
 
-def run_process(run: RunConfig, prelude: str = "") -> Warm:
+def run_process(run: RunConfig, prelude: str = "", env: Mapping[str, str] | None = None) -> Warm:
     """`fit` in a process of its own, after `prelude` has prepared its end."""
     script = f"""
 import json, os, signal, sys
@@ -45,4 +46,4 @@ torch.set_num_threads(1)
 {prelude}
 fit.fit(RunConfig.model_validate(json.loads(sys.argv[1])))
 """
-    return Warm(script, [json.dumps(run.plain())])
+    return Warm(script, [json.dumps(run.plain())], env=env)

@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from bnonly.errors import BadInput, RunRefused, TrainingFailed
+from bnonly.errors import BadInput, Interrupted, RunRefused, TrainingFailed
 from bnonly.runs import RunFolder
 from bnonly.training import checkpoint
 from bnonly.training.fit import fit
@@ -245,7 +245,21 @@ def test_a_configuration_edited_under_a_run(tmp_path, whole, capsys):
     assert_equal(RunFolder.of(run), whole)
     assert RunFolder.of(run).config() == run
     assert "lr: 0.7" in path.with_name("config.yaml.edited").read_text()
-    assert "was edited while the run went on (training.lr 0.7 there, unset here)" in capsys.readouterr().err
+    assert "was edited while the run went on (training.lr 0.7 there, 0.1 here)" in capsys.readouterr().err
+
+
+def test_a_configuration_edited_under_a_run_that_is_stopped(tmp_path, whole):
+    run = small.config(tmp_path)
+    path = RunFolder.of(run).path / "config.yaml"
+
+    def edit_and_stop():
+        path.write_text(path.read_text().replace("lr: 0.1", "lr: 0.7"))
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        fit(run, (After(1, 3, edit_and_stop),))
+    assert path.with_name("config.yaml.edited").exists()
+    assert_equal(fit(run), whole)
 
 
 def test_a_configuration_edited_between_two_sessions(tmp_path, whole):
@@ -253,7 +267,7 @@ def test_a_configuration_edited_between_two_sessions(tmp_path, whole):
     path = interrupted(run, 1, 2).path / "config.yaml"
     original = path.read_text()
     path.write_text(original.replace("batch_size: 256", "batch_size: 128"))
-    with pytest.raises(RunRefused, match=r"training.batch_size unset there, 256 here"):
+    with pytest.raises(RunRefused, match=r"training.batch_size 128 there, 256 here"):
         fit(run)
     path.write_text(original.replace("keep_gamma_every: 10", "keep_gamma_every: 5"))  # decides no number
     assert_equal(fit(run), whole)
@@ -305,6 +319,43 @@ def test_a_step_too_slow_all_of_a_sudden_loses_what_came_after_the_last_save(tmp
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and "in the middle of a step; the last good state is kept in last.ckpt" in errors
+    assert_equal(fit(run), whole)
+
+
+def test_sigterm_during_a_slow_save(tmp_path, whole):
+    """The rescue must not write the file that is being written."""
+    run = small.config(tmp_path, training={"save_every": 1e-9})
+    slow = WAITS + "rescue.PATIENCE = 0.5\n"
+    slow += "write = checkpoint.write\ndef slowly(path, state):\n    if state.facts['step'] == 3:\n"
+    slow += "        print('here', flush=True); time.sleep(4)\n    write(path, state)\ncheckpoint.write = slowly\n"
+    process = small.run_process(run, slow)
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "stopped by SIGTERM" in errors and "Traceback" not in errors
+    assert_equal(fit(run), whole)
+
+
+def test_sigterm_said_twice(tmp_path, whole):
+    run = small.config(tmp_path)
+
+    def twice():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="in epoch 2 of 3, after step 3, and saved"):
+        fit(run, (After(1, 3, twice),))
+    assert_equal(fit(run), whole)
+
+
+def test_a_save_cut_off_between_its_two_renames(tmp_path, whole):
+    """With a damaged one before it: the whole one still has its first name."""
+    run = small.config(tmp_path)
+    path = interrupted(run, 1, 2).checkpoint
+    path.rename(path.with_name("last.ckpt.new"))
+    path.with_name("last.ckpt.previous").write_bytes(b"damaged")
+    state, _ = checkpoint.read(path)
+    assert state is not None and state.facts["step"] == 2
     assert_equal(fit(run), whole)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput, Interrupted, TrainingFailed
 from bnonly.runs import RunFolder
+from bnonly.training import checkpoint
 from bnonly.training import team as teams
 from bnonly.training.fit import fit
 from bnonly.training.team import Team
@@ -120,9 +122,11 @@ def test_other_groups_from_memory(tmp_path, group):
 
 
 def test_a_bad_loss_in_one_process_ends_both(tmp_path):
-    run = small.config(tmp_path, training={"devices": 2, "lr": 1e30})
-    with pytest.raises(TrainingFailed, match="no finite number in epoch 1"):
+    run = small.config(tmp_path, training={"devices": 2, "lr": 1e30, "save_every": 1e-9})
+    with pytest.raises(TrainingFailed, match="no finite number in epoch 1, step 2 of 6; the last good state is kept"):
         fit(run)
+    state, _ = checkpoint.read(RunFolder.of(run).checkpoint)
+    assert state is not None and all(torch.isfinite(value).all() for value in state.tensors.values())
 
 
 def wait_for(condition, seconds=60.0):
@@ -198,6 +202,25 @@ def test_torchrun(tmp_path, synced, pictures):
     assert done.returncode == 0, done.stderr
     assert_bit_equal(RunFolder.of(run), synced)
     assert done.stdout.count(str(RunFolder.of(run).path)) == 1
+
+
+def test_processes_that_do_not_share_a_disk_are_told(tmp_path):
+    """As torchrun starts them on two machines, each with a folder of its own, one of which has been trained in."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    runs = [small.config(tmp_path / str(rank), training={"devices": 2}) for rank in range(2)]
+    with pytest.raises(Interrupted):
+        fit(runs[0], (Stops(1, 2),))
+    processes = []
+    for rank, run in enumerate(runs):
+        facts = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        facts |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        environment = {**os.environ, **{name: str(value) for name, value in facts.items()}}
+        processes.append(small.run_process(run, "", environment))
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1 and "must be on a disk that all of them share" in errors
 
 
 def test_torchruns_number_must_be_the_configurations(tmp_path, monkeypatch):
