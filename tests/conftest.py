@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
+# Scripts that run tests in the background have it ignored, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too
 os.environ["WANDB_MODE"] = "offline"
 

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
     if folder.result_of(config) is not None:
         return _finished(folder, "this run is finished")
     # Until training has its own way to stop: a scheduler's SIGTERM ends like Ctrl-C, with status 130.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     from bnonly.training.fit import fit
     from bnonly.training.team import Team
     from bnonly.training.terminal import Terminal
@@ -37,6 +38,9 @@ def main(argv: list[str]) -> int:
         return 0
     what = f"{config.network.name} on {config.data.source}, group {config.group}, seed {config.seed}"
     err.print(f"run {config.id}: {what}; its folder is {folder.path}", markup=False)
+    if config.training.devices > 1:
+        over = "the whole batch" if config.training.sync_bn else "each device's share of a batch (training.sync_bn)"
+        err.print(f"{config.training.devices} devices; BatchNorm takes its statistics over {over}", markup=False)
     if not config.network.start.storable:
         err.print(
             f"{config.network.weights} weights cannot be stored as a seed: this run is not exportable", markup=False

@@ -31,7 +31,9 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield  # whoever started the thread handles signals
             return
-        self._before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+        before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+        # What is ignored stays so: a shell script's job in the background is not meant by the terminal's Ctrl-C.
+        self._before = {kind: handler for kind, handler in before.items() if handler is not signal.SIG_IGN}
         ready, wake = os.pipe()
         os.set_blocking(wake, False)
         waker = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -268,4 +268,5 @@ def test_the_command_line_speaks_once_and_quotes_top5(tmp_path, pictures):
     assert process.returncode == 0, errors
     assert (tmp_path / "runs" / "fit").joinpath(out.strip().split("/")[-1], "result.json").exists()
     assert len(out.splitlines()) == 1 and errors.count("epoch 1/1") == 1
+    assert errors.count("2 devices; BatchNorm takes its statistics over each device's share") == 1
     assert errors.count("top-5") == 3  # of epoch 0's test images; of epoch 1's, both splits

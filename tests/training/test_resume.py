@@ -150,6 +150,15 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path, whole):
     assert_equal(fit(run), whole())
 
 
+def test_an_ignored_ctrl_c_stays_ignored(tmp_path, whole):
+    """As a shell script's `bnonly fit ... &` has it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert_equal(fit(small.config(tmp_path), (Stops(1, 2),)), whole())
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_inside_a_slurm_job_a_run_is_one_process(tmp_path, monkeypatch):
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(name, value)
