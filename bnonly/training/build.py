@@ -19,7 +19,7 @@ from bnonly.runs import RunFolder
 from bnonly.trainable import freeze_all_but
 from bnonly.training.checkpoint import restore_trained
 
-EVALUATION_BATCH = 500
+_EVALUATION_BATCH = 500
 
 
 def run_network(config: RunConfig, classes: int) -> nn.Module:
@@ -36,11 +36,17 @@ def run_data(config: RunConfig) -> Dataset:
     return data.held_out(wanted.holdout, config.seed)
 
 
+def evaluation_batch(config: RunConfig) -> int:
+    """Images at a time in evaluation, over all processes: large ones come as in training, which needs more memory."""
+    return config.training.batch_size if config.data.source == "imagenet" else _EVALUATION_BATCH
+
+
 def run_batches(
     config: RunConfig, data: Dataset, device: torch.device, share: Share = WHOLE
 ) -> tuple[Loader, Loader]:
     """Training and evaluation batches on the device: this process's share of them."""
-    parts = ((data.train, config.training.batch_size, True), (data.test, EVALUATION_BATCH, False))
+    sizes = config.training.batch_size, evaluation_batch(config)
+    parts = ((data.train, sizes[0], True), (data.test, sizes[1], False))
     train, test = (_loader(config, part, size, device, share, training) for part, size, training in parts)
     return train, test
 

@@ -64,9 +64,8 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         torch.cuda.set_device(device)
     data = run_data(config)
     net = run_network(config, len(data.classes))
-    if (
-        optimizer(net, config.training) is None and team.count > 1
-    ):  # a wrong one is refused before anything is written
+    stepper = optimizer(net, config.training)  # refuses a wrong one before anything is written
+    if stepper is None and team.count > 1:
         raise BadInput(f"group {config.group} trains nothing that devices could share: set training.devices to 1")
     digests = {"frozen_sha256": frozen_digest(net), "data_sha256": data.digest()}
     net.to(device)
@@ -120,6 +119,7 @@ def _rescue(module: GroupTraining) -> None:
     module.stop = "SIGTERM"
     try:
         saved = module.rescue()
+        module.folder.put_back(module.config)
     except BnonlyError as error:
         leave(str(error), error.status)
     except Exception as error:

@@ -13,7 +13,7 @@ import torch
 from bnonly.config import RunConfig
 from bnonly.measure.accuracy import autocast
 from bnonly.training.allocator import give_back_freed_memory, keep_freed_memory
-from bnonly.training.build import EVALUATION_BATCH, run_network
+from bnonly.training.build import evaluation_batch, run_network
 from bnonly.training.optimizers import optimizer
 
 _SECONDS = 300  # for all tries
@@ -58,21 +58,21 @@ def main() -> None:
     net.to(memory_format=layout)  # type: ignore[call-overload]
     stepper = optimizer(net, config.training)
 
+    def images(size: int) -> torch.Tensor:
+        return torch.zeros(size, *shape[1:], device=device).contiguous(memory_format=layout)
+
     def step(size: int) -> None:
         for _ in range(2):  # the second with momentum, and with what the first left behind
-            one_step(size)
+            with autocast(device, config.training.precision):
+                loss = net(images(size)).float().square().mean()
+            if stepper is not None:
+                stepper.zero_grad()
+                loss.backward()
+                stepper.step()
 
-    def one_step(size: int) -> None:
-        images = torch.zeros(size, *shape[1:], device=device).contiguous(memory_format=layout)
-        with autocast(device, config.training.precision):
-            loss = net(images).float().square().mean()
-        if stepper is not None:
-            stepper.zero_grad()
-            loss.backward()
-            stepper.step()
-
-    with torch.inference_mode():
-        net(torch.zeros(EVALUATION_BATCH, *shape[1:], device=device).contiguous(memory_format=layout))
+    if config.data.source != "imagenet":  # whose evaluation takes as many as training
+        with torch.inference_mode():
+            net(images(evaluation_batch(config)))
     for size in fitting(step, shape[0]):
         print(size, flush=True)  # at once: the system may end this process at the next
 
