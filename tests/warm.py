@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ class Warm:
             return self.stdout.read(), self.stderr.read()
 
     def send_signal(self, kind: signal.Signals) -> None:
-        os.kill(self.pid, kind)
+        with suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, kind)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

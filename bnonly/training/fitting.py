@@ -49,6 +49,8 @@ def fitting(step: Callable[[int], None], size: int) -> Iterator[int]:
 
 
 def main() -> None:
+    import bnonly.training.fit  # noqa: F401  as heavy as the run itself
+
     order = json.loads(sys.stdin.read())
     config, device, shape = RunConfig.model_validate(order["config"]), torch.device(order["device"]), order["shape"]
     keep_freed_memory()
