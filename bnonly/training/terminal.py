@@ -55,7 +55,7 @@ class Terminal:
             trained, total = trained_of(net)
             self._console.print(f"{trained:,} of {total:,} parameters train ({trained / total:.2%})", markup=False)
         if record is not None:
-            self._last = f"test {self._hits(record['test'])}"
+            self._last = self._short(record["test"])
             self._console.print(f"going on after epoch {record['epoch']}", markup=False)
 
     def step(self, epoch: int, step: int, sums: Tensor) -> None:
@@ -79,7 +79,7 @@ class Terminal:
 
     def epoch(self, record: dict[str, Any], net: nn.Module) -> None:
         epoch, epochs, test = record["epoch"], self._config.training.epochs, record["test"]
-        self._last = f"test {self._hits(test)}"
+        self._last = self._short(test)
         self._seen, self._looked = 0, time.monotonic()
         if record["images_per_second"]:
             self._rate = record["images_per_second"]
@@ -100,6 +100,11 @@ class Terminal:
             parts.append(f"{record['images_per_second']:,.0f} images/s")
             parts.append(self._left(epoch))
         return "  ".join(parts)
+
+    def _short(self, test: dict[str, Any]) -> str:
+        """For the bar, which shares a line with much else."""
+        both = f"/{test['top5']:.2%}" if self._config.data.source in _MANY_CLASSES else ""
+        return f"test {test['top1']:.2%}{both}"
 
     def _hits(self, part: dict[str, Any]) -> str:
         top1 = f"top-1 {part['top1']:.2%}"
