@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,10 +139,14 @@ def wait_for(condition, seconds=60.0):
 
 
 def members_of(pid):
-    """Processes that the process started, which are still running."""
-    listed = subprocess.run(["ps", "-o", "pid=,stat=,args=", "--ppid", str(pid)], capture_output=True, text=True)
-    lines = [line.split(None, 2) for line in listed.stdout.splitlines()]
-    return [int(number) for number, state, what in lines if "training.member" in what and state[0] != "Z"]
+    """Processes that the process started to train with it, which are still running."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may end while one looks
+            state, parent = (process / "stat").read_text().rpartition(") ")[2].split()[:2]
+            if parent == str(pid) and state != "Z" and "training.member" in (process / "cmdline").read_text():
+                found.append(int(process.name))
+    return found
 
 
 SLOWLY = """
