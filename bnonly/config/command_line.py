@@ -95,6 +95,8 @@ def parse_run(parser: RunParser, argv: list[str]) -> tuple[RunConfig, argparse.N
     try:
         flags = parser.source(parsed_args=options)()
     except SettingsError as error:
+        if (section := re.search(r'field "(\w+)"', str(error))) and section[1] in sections():
+            raise BadInput(f"the flags: --{_is_section(section[1])}") from error
         raise BadInput(f"the flags: {error}; values with parts are written as JSON") from error
     layers["the flags"] = expand_speed(flags)
     return validated(layers), options
@@ -113,7 +115,8 @@ def validated(layers: Mapping[str, dict[str, Any]]) -> RunConfig:
             guilty = next(
                 (name for name in reversed(list(layers)) if _holds(layers[name], detail["loc"])), list(layers)[-1]
             )
-            by_layer.setdefault(guilty, []).append(_mistake(detail))
+            if (mistake := _mistake(detail)) not in by_layer.setdefault(guilty, []):
+                by_layer[guilty].append(mistake)
         raise BadInput("; ".join(f"{name}: {'; '.join(said)}" for name, said in by_layer.items())) from None
 
 
@@ -126,9 +129,6 @@ def _holds(values: Any, path: tuple[Any, ...]) -> bool:
             return False
         values = values[part]
     return True
-
-
-_SECTIONS = ("network", "data", "training")
 
 
 class _Loader(yaml.SafeLoader):
@@ -156,7 +156,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInput(f"{path} must hold a mapping of fields, for example `group: bn`")
     # A section whose fields are all commented out.
-    return {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
+    return {key: {} if value is None and key in sections() else value for key, value in values.items()}
 
 
 def _where(error: Exception) -> str:
@@ -184,11 +184,20 @@ def _mistake(detail: Any) -> str:
         return f"speed = {detail['input']!r}: use paper or fast"
     if detail["type"] == "extra_forbidden":
         return _unknown(where)
+    if where in sections() and detail["type"] != "value_error":
+        return f"{where} = {detail['input']!r}: {_is_section(where)}"
+    if detail["type"] == "missing" and (whole := where.rpartition(".")[0]) in entries():
+        return f"{whole} = {detail['input']!r}: these are too few values"
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
     near = get_close_matches(str(detail["input"]), entries()[where].values, n=1) if where in entries() else ()
     hint = did_you_mean(near) if detail["type"] == "literal_error" else ""
     return f"{where} = {detail['input']!r}: {message[0].lower()}{message[1:]}{hint}"
+
+
+def _is_section(name: str) -> str:
+    fields = [entry for entry in entries() if entry.startswith(f"{name}.")]
+    return f"{name} is a section and holds fields, as {fields[0]}"
 
 
 def _unknown(where: str) -> str:

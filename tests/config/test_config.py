@@ -215,6 +215,28 @@ def test_the_shipped_files_are_valid_alone_and_with_every_preset(path, preset):
     assert run.network.name.replace("cifar_", "").replace("_", "") in path.stem.replace("_", "")
 
 
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--network", "resnet18"], r"--network is a section and holds fields, as network.name$"),
+        (["--training", "5"], r"training = .?5.?: training is a section and holds fields, as training.epochs$"),
+        (["--data.mean", "0.5"], r"data.mean = \[0.5\]: these are too few values$"),
+    ],
+)
+def test_sections_and_short_lists(argv, says):
+    with pytest.raises(BadInput, match=says):
+        parse(*argv)
+
+
+def test_a_section_with_nothing_in_it_is_empty_and_a_mistake_has_its_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("group: all\ntraining:\n#  epochs: 5\n")
+    assert parse("-c", str(path)) == parse("--group", "all")
+    path.write_text("group: all\ntraining:\n  lr: 1\n  lr: 2\n")
+    with pytest.raises(BadInput, match=r"a.yaml is no YAML: line 4, column 3: lr is given twice"):
+        parse("-c", str(path))
+
+
 def test_imagenets_recipe_is_the_papers():
     """open_lth's defaults for imagenet_resnet, as the paper used them."""
     run = parse(
