@@ -27,7 +27,7 @@ DEAD = 35.0  # seconds without one after which another machine's holder is taken
 
 
 class FolderLock:
-    """The right to write into a folder; made by `held`."""
+    """The right to write into a folder, from `acquire` to `release`. say: told where a wait is needed."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]):
         self._folder, self._say = folder, say

@@ -30,8 +30,6 @@ from bnonly.training.team import ALONE, Team
 
 _STEPS_A_TURN = 16  # steps to one turn of Lightning's loop
 _SLOW = 1.0  # seconds of a step from which on buffers are copied before the next, so that it can be given up
-
-
 _ELSEWHERE = "a signal to another process"
 
 

@@ -73,10 +73,6 @@ class Signals:
 
 def leave(sentence: str, status: int) -> None:
     """Say why and end the process here and now, from any thread."""
-    # A terminal's bar may have hidden the cursor.
-    print(
-        f"\033[?25h\nbnonly: {sentence}" if sys.stderr.isatty() else f"bnonly: {sentence}",
-        file=sys.stderr,
-        flush=True,
-    )
+    show_cursor = "\033[?25h\n" if sys.stderr.isatty() else ""  # a terminal's bar may have hidden it
+    print(f"{show_cursor}bnonly: {sentence}", file=sys.stderr, flush=True)
     os._exit(status)

@@ -99,24 +99,17 @@ class Team:
         backend = "nccl" if device.type == "cuda" else "gloo"
         where: dict[str, Any] = {"device_id": device} if device.type == "cuda" else {}
         if self.external:
-            dist.init_process_group(backend, **where)
-            try:
+            with _group(backend, **where):
                 yield
-            finally:
-                dist.destroy_process_group()
             return
         store = TCPStore("127.0.0.1", self.port or 0, self.count, self.first, wait_for_workers=False)
         with _Members(self, config, store) if self.first else _nobody() as members:
             store.set(f"here/{self.rank}", "")
             if members is not None:
                 members.wait_until_here()
-            dist.init_process_group(
-                backend, store=PrefixStore("run", store), rank=self.rank, world_size=self.count, **where
-            )
-            try:
+            where |= {"store": PrefixStore("run", store), "rank": self.rank, "world_size": self.count}
+            with _group(backend, **where):
                 yield
-            finally:
-                dist.destroy_process_group()
 
 
 ALONE = Team()
@@ -239,6 +232,16 @@ class _Members:
                     return
                 print(f"bnonly: {self._failure()}; what was saved is kept", file=sys.stderr, flush=True)
                 os._exit(TrainingFailed.status)
+
+
+@contextmanager
+def _group(backend: str, **where: Any) -> Iterator[None]:
+    """torch's process group, for the block."""
+    dist.init_process_group(backend, **where)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 @contextmanager
