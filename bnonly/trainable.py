@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.groups import parse_group, random_count
+from bnonly.networks.parts import Conv2d
 from bnonly.randomness import bngen
 from bnonly.randomness.plan import BATCH_NORMS, NORMS, RANDOM_VALUES, plan
 
@@ -200,7 +201,12 @@ class _ScalarTrainedConv3d(ScalarTrained, nn.Conv3d):
     pass
 
 
+class _ScalarTrainedConvolution(ScalarTrained, Conv2d):
+    pass
+
+
 _SCALAR_TRAINED: dict[type[_ConvNd], type[ScalarTrained]] = {
+    Conv2d: _ScalarTrainedConvolution,
     nn.Conv1d: _ScalarTrainedConv1d,
     nn.Conv2d: _ScalarTrainedConv2d,
     nn.Conv3d: _ScalarTrainedConv3d,
@@ -221,5 +227,5 @@ def _train_scalars(layer: _ConvNd, count: int, seed: int, index: int) -> None:
 def _withdraw_scalars(layer: ScalarTrained) -> None:
     layer.write_back()
     del layer.random_values, layer.random_positions
-    plain = next(plain for plain, ours in _SCALAR_TRAINED.items() if isinstance(layer, ours))
+    plain = next(plain for plain, ours in _SCALAR_TRAINED.items() if type(layer) is ours)
     object.__setattr__(layer, "__class__", plain)

@@ -29,17 +29,9 @@ def network(name: str, seed: int, *, classes: int | None = None, start: Start | 
     the family's own number unless given. start: the initial distributions, the paper's unless given.
     Raises BadInput for an unknown name or a seed out of range.
     """
-    architecture = parse(name)
-    import torch
+    architecture, start = parse(name), start or Start()
+    from bnonly.networks.skeleton import grow
+    from bnonly.randomness.values import values
 
-    from bnonly.randomness.initialise import initialise
-
-    start = start or Start()
-    with torch.device("meta"):  # torch's own initialisation would cost time and read the global random state
-        net = architecture.build(classes)
-    net = net.to_empty(device="cpu")
-    initialise(net, seed, start)
-    net.requires_grad_(False)
-    origin = Origin(name, seed, start, classes or architecture.family.classes)
-    object.__setattr__(net, "origin", origin)  # a plain attribute, which nn.Module keeps no record of
-    return net
+    classes = classes or architecture.family.classes
+    return grow(Origin(name, seed, start, classes), lambda entry, out: values(entry, seed, start, out=out))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from bnonly.networks.parts import Conv2d
 from bnonly.networks.residual import BasicBlock, ResNet
 
 
 def cifar_resnet(depth: int, factor: int = 1, classes: int = 10) -> ResNet:
     """Three stages of (depth-2)/6 basic blocks, widths 16, 32, 64 times factor, 3x3 stem without pooling."""
     width = 16 * factor
-    stem = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+    stem = Conv2d(3, width, 3, 1, 1, bias=False)
     return ResNet(BasicBlock, ((depth - 2) // 6,) * 3, width, classes, stem)

@@ -28,12 +28,9 @@ def main(argv: list[str]) -> int:
 
 
 def _row(architecture: Architecture) -> dict[str, str | int | float]:
-    import torch
-
     from bnonly.trainable import count
 
-    with torch.device("meta"):
-        counts = asdict(count(architecture.build()))
+    counts = asdict(count(architecture.build()))
     shares = {f"{part}_share": counts[part] / counts["total"] for part in ("bn", "output", "shortcut")}
     return {"name": architecture.name, **counts, **shares}
 

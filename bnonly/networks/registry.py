@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
 
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGENET_DEPTHS = (18, 34, 50, 101, 152, 200)
+    from bnonly.randomness.values import Entry
+
+IMAGENET_STAGES = {
+    18: (1, (2, 2, 2, 2)),
+    34: (1, (3, 4, 6, 3)),
+    50: (4, (3, 4, 6, 3)),
+    101: (4, (3, 4, 23, 3)),
+    152: (4, (3, 8, 36, 3)),
+    200: (4, (3, 24, 36, 3)),
+}
+"""By depth: expansion (1 basic block, 4 bottleneck) and blocks a stage."""
+
+IMAGENET_DEPTHS = tuple(IMAGENET_STAGES)
 
 
 def _six_n_plus_two(depth: int, factor: int = 1) -> str | None:
@@ -35,6 +47,7 @@ class Family:
 
     pattern: str  # its groups are the builder's integer arguments
     builder: str  # module:function
+    layout: str  # module:function, of the same arguments: its parameters without torch
     classes: int  # outputs unless told
     resolution: int  # pixels a side it was made for
     refusal: Callable[..., str | None]
@@ -45,6 +58,7 @@ FAMILIES = (
     Family(
         r"cifar_resnet(?P<depth>\d{1,5})",
         "bnonly.networks.cifar_resnet:cifar_resnet",
+        "bnonly.networks.layout:cifar_resnet",
         10,
         32,
         _six_n_plus_two,
@@ -53,6 +67,7 @@ FAMILIES = (
     Family(
         r"cifar_wrn(?P<depth>\d{1,5})_(?P<factor>\d{1,3})",
         "bnonly.networks.cifar_resnet:cifar_resnet",
+        "bnonly.networks.layout:cifar_resnet",
         10,
         32,
         _six_n_plus_two,
@@ -61,6 +76,7 @@ FAMILIES = (
     Family(
         r"resnet(?P<depth>\d{1,5})",
         "bnonly.networks.imagenet_resnet:imagenet_resnet",
+        "bnonly.networks.layout:imagenet_resnet",
         1000,
         224,
         _imagenet_depth,
@@ -83,8 +99,15 @@ class Architecture:
     arguments: dict[str, int]
 
     def build(self, classes: int | None = None) -> nn.Module:
-        """The module as its builder makes it, on torch's current default device."""
-        module, function = self.family.builder.split(":")
+        """The module as its builder makes it: shapes without memory, on torch's meta device."""
+        return self._call(self.family.builder, classes)
+
+    def entries(self, classes: int | None = None) -> Iterator[Entry]:
+        """The plan without torch, entry by entry: of a giant one takes as many as one can bear."""
+        return self._call(self.family.layout, classes)
+
+    def _call(self, place: str, classes: int | None) -> Any:
+        module, _, function = place.partition(":")
         make = getattr(import_module(module), function)
         return make(**self.arguments, classes=classes or self.family.classes)
 

@@ -10,12 +10,14 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from bnonly.networks.parts import BatchNorm2d, Conv2d, Linear
+
 
 class Shortcut(nn.Sequential):
     """1x1 convolution and BatchNorm: what a block adds where its input does not fit its output."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        super().__init__(Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm2d(outputs))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> Shortcut | None:
@@ -29,10 +31,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, inputs: int, width: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv1 = Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = BatchNorm2d(width)
+        self.conv2 = Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = BatchNorm2d(width)
         self.downsample = _shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,12 +51,12 @@ class Bottleneck(nn.Module):
     def __init__(self, inputs: int, width: int, stride: int):
         super().__init__()
         outputs = width * self.expansion
-        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.conv1 = Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = BatchNorm2d(width)
+        self.conv2 = Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = BatchNorm2d(width)
+        self.conv3 = Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = BatchNorm2d(outputs)
         self.downsample = _shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,12 +79,12 @@ class ResNet(nn.Module):
         blocks: tuple[int, ...],
         width: int,
         classes: int,
-        stem: nn.Conv2d,
+        stem: Conv2d,
         pool: nn.Module | None = None,
     ):
         super().__init__()
         self.conv1 = stem
-        self.bn1 = nn.BatchNorm2d(stem.out_channels)
+        self.bn1 = BatchNorm2d(stem.out_channels)
         self.pool = pool
         widths = [width << stage for stage in range(len(blocks))]
         inputs = [stem.out_channels, *(w * block.expansion for w in widths)]
@@ -91,7 +93,7 @@ class ResNet(nn.Module):
             first = block(before, widths[stage], 1 if stage == 0 else 2)
             rest = [block(after, widths[stage], 1) for _ in range(blocks[stage] - 1)]
             self.add_module(name, nn.Sequential(first, *rest))
-        self.fc = nn.Linear(inputs[-1], classes)
+        self.fc = Linear(inputs[-1], classes)
         shortcuts = [f"{name}.0" for name, part in self.named_modules() if isinstance(part, Shortcut)]
         self.roles = {"output": ["fc"], "shortcut": shortcuts}
 

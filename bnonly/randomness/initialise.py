@@ -1,4 +1,4 @@
-"""Numbers become a network's initial values: every parameter from its own stream, in the order of the plan."""
+"""Numbers become the initial values of a network in hand: every parameter from its own stream, in plan order."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hashlib
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from bnonly.randomness import bngen
-from bnonly.randomness.plan import BATCH_NORMS, Entry, plan
+from bnonly.randomness.plan import BATCH_NORMS, plan
 from bnonly.randomness.start import Start
+from bnonly.randomness.values import values
 
 
 def initialise(net: nn.Module, seed: int, start: Start | None = None) -> None:
@@ -28,38 +27,6 @@ def initialise(net: nn.Module, seed: int, start: Start | None = None) -> None:
     for module in net.modules():
         if isinstance(module, BATCH_NORMS):
             module.reset_running_stats()
-
-
-def values(entry: Entry, seed: int, start: Start, round: int = 0) -> NDArray[np.float32]:
-    """A parameter's initial values, float32, in its own shape. round: 0 at first, n for the n-th redraw."""
-    stream = bngen.stream_number(bngen.INITIAL, entry.index, round)
-    if entry.role == "weight":
-        fan = entry.fan_in if start.scale == "fan_in" else entry.fan_out
-        if start.weights == "orthogonal":
-            flat = _orthogonal(seed, stream, entry.shape)
-        else:
-            flat = bngen.he_weights(seed, stream, entry.size, fan, start.weights)
-    elif entry.role == "bias":
-        flat = bngen.linear_bias(seed, stream, entry.size, entry.fan_in)
-    elif entry.role == "gamma":
-        flat = {
-            "uniform": bngen.gamma_unit,
-            "symmetric": bngen.gamma_symmetric,
-            "ones": lambda _seed, _stream, count: np.ones(count, np.float32),
-        }[start.gamma](seed, stream, entry.size)
-    else:
-        flat = np.full(entry.size, start.beta == "ones", np.float32)
-    return flat.reshape(entry.shape)
-
-
-def _orthogonal(seed: int, stream: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Rows (or columns, where there are more rows) orthonormal: QR of normals, R's diagonal made positive."""
-    rows, columns = shape[0], int(np.prod(shape[1:]))
-    normals = bngen.scaled(seed, stream, rows * columns, "normal", bngen.unit_scale("normal"))
-    tall = normals.reshape(rows, columns).astype(np.float64)
-    q, r = np.linalg.qr(tall.T if rows < columns else tall)
-    q *= np.sign(np.diag(r))
-    return np.ascontiguousarray(q.T if rows < columns else q, np.float32)
 
 
 def frozen_digest(net: nn.Module) -> str:

@@ -6,9 +6,7 @@ network's structure decides it, so a seed and an architecture's name are enough 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
-from typing import Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,8 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnonly.errors import BadInput
-
-Role = Literal["weight", "bias", "gamma", "beta"]
+from bnonly.randomness.values import Entry
 
 BATCH_NORMS = (_BatchNorm,)
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -25,22 +22,6 @@ FEATURES = (_ConvNd, nn.Linear)
 
 # A parameter that random:K adds beside a convolution's weight: it repeats scalars that the plan already holds.
 RANDOM_VALUES = "random_values"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta."""
-
-    index: int
-    name: str
-    role: Role
-    shape: tuple[int, ...]
-    fan_in: int = 0
-    fan_out: int = 0
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
 
 
 def plan(net: nn.Module) -> list[Entry]:

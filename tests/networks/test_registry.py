@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import pytest
-import torch
 
 from bnonly.cli import main
 from bnonly.errors import BadInput
-from bnonly.networks.imagenet_resnet import BLOCKS
-from bnonly.networks.registry import IMAGENET_DEPTHS, parse
+from bnonly.networks.registry import LISTED, parse
+from bnonly.randomness.plan import plan
 
 # Frankle, Schwab, Morcos (ICLR 2021), table 1: total, BatchNorm, output, shortcut. CIFAR rows as exact integers,
 # ImageNet rows as printed there.
@@ -103,11 +103,17 @@ def test_impossible_names(name, says):
         parse(name)
 
 
-def test_the_registry_and_the_builder_know_the_same_depths():
-    assert tuple(BLOCKS) == IMAGENET_DEPTHS
+@pytest.mark.parametrize("name", [*LISTED, "cifar_resnet8", "cifar_wrn20_3"])
+@pytest.mark.parametrize("classes", [None, 7])
+def test_the_layout_says_what_the_modules_say(name, classes):
+    architecture = parse(name)
+    assert list(architecture.entries(classes)) == plan(architecture.build(classes))
+
+
+def test_the_layout_of_a_giant_comes_entry_by_entry():
+    assert len(list(islice(parse("cifar_wrn99998_999").entries(), 5))) == 5
 
 
 def test_classes():
-    with torch.device("meta"):
-        assert parse("resnet18").build(7).fc.out_features == 7
-        assert parse("resnet18").build().fc.out_features == 1000
+    assert parse("resnet18").build(7).fc.out_features == 7
+    assert parse("resnet18").build().fc.out_features == 1000

@@ -1,0 +1,53 @@
+"""What parameters an architecture has, without torch: the plan before anything is built or allocated.
+
+The modules say the same in their own way (`randomness.plan.plan` reads it off a network); the tests compare the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from bnonly.networks.registry import IMAGENET_STAGES
+from bnonly.randomness.values import Entry, Role
+
+
+def cifar_resnet(depth: int, factor: int = 1, *, classes: int = 10) -> Iterator[Entry]:
+    """Of `networks.cifar_resnet`, lazily."""
+    return residual(1, ((depth - 2) // 6,) * 3, 16 * factor, classes, kernel=3)
+
+
+def imagenet_resnet(depth: int, *, classes: int = 1000) -> Iterator[Entry]:
+    """Of `networks.imagenet_resnet`, lazily."""
+    return residual(*IMAGENET_STAGES[depth], 64, classes, kernel=7)
+
+
+def residual(expansion: int, blocks: tuple[int, ...], width: int, classes: int, kernel: int) -> Iterator[Entry]:
+    """Stem, stages of blocks, output layer: in the order of ResNet's state_dict."""
+    places = count()
+
+    def entry(name: str, role: Role, *shape: int, fan_in: int = 0, fan_out: int = 0) -> Entry:
+        return Entry(next(places), name, role, shape, fan_in, fan_out)
+
+    def normalised(conv: str, norm: str, outputs: int, inputs: int, kernel: int) -> Iterator[Entry]:
+        fans = {"fan_in": inputs * kernel**2, "fan_out": outputs * kernel**2}
+        yield entry(f"{conv}.weight", "weight", outputs, inputs, kernel, kernel, **fans)
+        yield entry(f"{norm}.weight", "gamma", outputs)
+        yield entry(f"{norm}.bias", "beta", outputs)
+
+    yield from normalised("conv1", "bn1", width, 3, kernel)
+    before = width
+    for stage, depth in enumerate(blocks):
+        inner = width << stage
+        kernels = (3, 3) if expansion == 1 else (1, 3, 1)
+        outputs = (*[inner] * (len(kernels) - 1), inner * expansion)
+        for block in range(depth):
+            path, inputs = f"layer{stage + 1}.{block}", (before, *outputs[:-1])
+            for place, sizes in enumerate(zip(outputs, inputs, kernels, strict=True), 1):
+                yield from normalised(f"{path}.conv{place}", f"{path}.bn{place}", *sizes)
+            if block == 0 and (stage > 0 or before != outputs[-1]):
+                yield from normalised(f"{path}.downsample.0", f"{path}.downsample.1", outputs[-1], before, 1)
+            before = outputs[-1]
+    fans = {"fan_in": before, "fan_out": classes}
+    yield entry("fc.weight", "weight", classes, before, **fans)
+    yield entry("fc.bias", "bias", classes, **fans)

@@ -1,0 +1,66 @@
+"""One parameter's initial values: its entry in the plan, and the numbers that the seed gives it. Without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnonly.randomness import bngen
+from bnonly.randomness.start import Start
+
+Role = Literal["weight", "bias", "gamma", "beta"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta."""
+
+    index: int
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    fan_in: int = 0
+    fan_out: int = 0
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+def values(
+    entry: Entry, seed: int, start: Start, round: int = 0, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """A parameter's initial values, float32, in its own shape.
+
+    round: 0 at first, n for the n-th redraw. out: where to put them, a C-contiguous float32 array of that shape.
+    """
+    stream = bngen.stream_number(bngen.INITIAL, entry.index, round)
+    result = np.empty(entry.shape, np.float32) if out is None else out
+    if entry.role == "weight":
+        if start.weights == "orthogonal":
+            result[...] = _orthogonal(seed, stream, entry.shape)
+            return result
+        fan = entry.fan_in if start.scale == "fan_in" else entry.fan_out
+        bngen.he_weights(seed, stream, entry.size, fan, start.weights, result)
+    elif entry.role == "bias":
+        result[...] = bngen.linear_bias(seed, stream, entry.size, entry.fan_in).reshape(entry.shape)
+    elif entry.role == "gamma" and start.gamma != "ones":
+        draw = bngen.gamma_unit if start.gamma == "uniform" else bngen.gamma_symmetric
+        result[...] = draw(seed, stream, entry.size).reshape(entry.shape)
+    else:
+        result[...] = start.gamma == "ones" if entry.role == "gamma" else start.beta == "ones"
+    return result
+
+
+def _orthogonal(seed: int, stream: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Rows (or columns, where there are more rows) orthonormal: QR of normals, R's diagonal made positive."""
+    rows, columns = shape[0], int(np.prod(shape[1:]))
+    normals = bngen.scaled(seed, stream, rows * columns, "normal", bngen.unit_scale("normal"))
+    tall = normals.reshape(rows, columns).astype(np.float64)
+    q, r = np.linalg.qr(tall.T if rows < columns else tall)
+    q *= np.sign(np.diag(r))
+    return (q.T if rows < columns else q).reshape(shape)
