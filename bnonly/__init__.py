@@ -3,6 +3,8 @@
     import bnonly
     net = bnonly.network("cifar_resnet56", seed=7)      # frozen random weights, nothing trained yet
     bnonly.freeze_all_but(net, "bn")                    # -> the parameters that train
+    bnonly.save(net, "net.safetensors")                 # a seed and two numbers a channel
+    net = bnonly.load("net.safetensors")                # the same network, verified, in eval mode
 
 torch is imported when one of these is first used.
 """
@@ -14,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnonly.networks import network
+    from bnonly.seedfile.loading import load
+    from bnonly.seedfile.saving import save
     from bnonly.trainable import freeze_all_but
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "freeze_all_but", "network"]
+__all__ = ["__version__", "freeze_all_but", "load", "network", "save"]
 
-_HOMES = {"network": "bnonly.networks", "freeze_all_but": "bnonly.trainable"}
+_HOMES = {
+    "network": "bnonly.networks",
+    "freeze_all_but": "bnonly.trainable",
+    "save": "bnonly.seedfile.saving",
+    "load": "bnonly.seedfile.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.groups import parse_group, random_count
+from bnonly.networks.folded import FoldedBatchNorm2d
 from bnonly.networks.parts import Conv2d
 from bnonly.randomness import bngen
 from bnonly.randomness.plan import BATCH_NORMS, NORMS, RANDOM_VALUES, plan
@@ -29,6 +30,7 @@ def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> li
     Raises BadInput, in a sentence, for a group that this network cannot train.
     """
     parts = parse_group(group)
+    _check_gamma(net, parts)
     chosen = set(select(net, group))
     if count := random_count(parts):
         _check_random(net, count)
@@ -43,7 +45,35 @@ def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> li
         for name, layer in _convolutions(net).items():
             if not layer.weight.requires_grad:
                 _train_scalars(layer, count, seed, indices[f"{name}.weight".lstrip(".")])
+    _remember(net, parts, seed)
     return [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+
+def trained_groups(net: nn.Module) -> tuple[str, ...]:
+    """The parts of every group that `freeze_all_but` was given, in their order: what may differ from the seed.
+
+    Of several random:K the largest stands for all, since its positions begin with those of the others.
+    """
+    return getattr(net, "trained", ())
+
+
+def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
+    known = [part for part in (*trained_groups(net), *parts) if part != "none"]
+    most = random_count(tuple(sorted(known, key=lambda part: -random_count((part,)))))
+    kept = [part for part in known if not part.startswith("random:") or random_count((part,)) == most]
+    object.__setattr__(net, "trained", tuple(dict.fromkeys(kept)))
+    if random_count(parts):
+        object.__setattr__(net, "positions_seed", seed)
+
+
+def _check_gamma(net: nn.Module, parts: tuple[str, ...]) -> None:
+    if {"bn", "gamma", "beta", "norm", "all"} & set(parts) and any(
+        isinstance(m, FoldedBatchNorm2d) for m in net.modules()
+    ):
+        raise BadInput(
+            f"group {'+'.join(parts)} is impossible for {_title(net)}: it was stored in folded form, where gamma and "
+            "beta are one with the running statistics; store it with form full to train it on"
+        )
 
 
 def select(net: nn.Module, group: str) -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
+from bnonly.networks.folded import FoldedBatchNorm2d
 from bnonly.randomness.plan import NORMS
 
 THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
@@ -17,7 +18,14 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def norm_layers(net: nn.Module) -> dict[str, Any]:
-    """Every normalisation layer that has a gamma, by name, in the network's order."""
+    """Every normalisation layer that has a gamma, by name, in the network's order.
+
+    Raises BadInput for a network of folded form, whose gamma is gone.
+    """
+    if any(isinstance(layer, FoldedBatchNorm2d) for layer in net.modules()):
+        raise BadInput(
+            "this network was stored in folded form, so gamma is gone: store it with form full to look at it"
+        )
     return {
         name: layer for name, layer in net.named_modules() if isinstance(layer, NORMS) and layer.weight is not None
     }

@@ -34,4 +34,4 @@ def network(name: str, seed: int, *, classes: int | None = None, start: Start | 
     from bnonly.randomness.values import values
 
     classes = classes or architecture.family.classes
-    return grow(Origin(name, seed, start, classes), lambda entry, out: values(entry, seed, start, out=out))
+    return grow(Origin(name, seed, start, classes), lambda entry: values(entry, seed, start))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from bnonly.networks.registry import IMAGENET_STAGES
-from bnonly.randomness.values import Entry, Role
+from bnonly.randomness.values import Entry, Part
 
 
 def cifar_resnet(depth: int, factor: int = 1, *, classes: int = 10) -> Iterator[Entry]:
@@ -26,14 +26,11 @@ def residual(expansion: int, blocks: tuple[int, ...], width: int, classes: int, 
     """Stem, stages of blocks, output layer: in the order of ResNet's state_dict."""
     places = count()
 
-    def entry(name: str, role: Role, *shape: int, fan_in: int = 0, fan_out: int = 0) -> Entry:
-        return Entry(next(places), name, role, shape, fan_in, fan_out)
-
-    def normalised(conv: str, norm: str, outputs: int, inputs: int, kernel: int) -> Iterator[Entry]:
-        fans = {"fan_in": inputs * kernel**2, "fan_out": outputs * kernel**2}
-        yield entry(f"{conv}.weight", "weight", outputs, inputs, kernel, kernel, **fans)
-        yield entry(f"{norm}.weight", "gamma", outputs)
-        yield entry(f"{norm}.bias", "beta", outputs)
+    def normalised(conv: str, norm: str, outputs: int, inputs: int, kernel: int, part: Part = "") -> Iterator[Entry]:
+        fans = inputs * kernel**2, outputs * kernel**2
+        yield Entry(next(places), f"{conv}.weight", "weight", (outputs, inputs, kernel, kernel), *fans, part)
+        yield Entry(next(places), f"{norm}.weight", "gamma", (outputs,))
+        yield Entry(next(places), f"{norm}.bias", "beta", (outputs,))
 
     yield from normalised("conv1", "bn1", width, 3, kernel)
     before = width
@@ -46,8 +43,8 @@ def residual(expansion: int, blocks: tuple[int, ...], width: int, classes: int, 
             for place, sizes in enumerate(zip(outputs, inputs, kernels, strict=True), 1):
                 yield from normalised(f"{path}.conv{place}", f"{path}.bn{place}", *sizes)
             if block == 0 and (stage > 0 or before != outputs[-1]):
-                yield from normalised(f"{path}.downsample.0", f"{path}.downsample.1", outputs[-1], before, 1)
+                skip = f"{path}.downsample.0", f"{path}.downsample.1"
+                yield from normalised(*skip, outputs[-1], before, 1, "shortcut")
             before = outputs[-1]
-    fans = {"fan_in": before, "fan_out": classes}
-    yield entry("fc.weight", "weight", classes, before, **fans)
-    yield entry("fc.bias", "bias", classes, **fans)
+    yield Entry(next(places), "fc.weight", "weight", (classes, before), before, classes, "output")
+    yield Entry(next(places), "fc.bias", "bias", (classes,), before, classes, "output")

@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from bnonly.networks.parts import BatchNorm2d, Conv2d, Linear
+from bnonly.networks.parts import BatchNorm2d, Conv2d, Linear, twins
 
 
 class Shortcut(nn.Sequential):
@@ -90,8 +90,8 @@ class ResNet(nn.Module):
         inputs = [stem.out_channels, *(w * block.expansion for w in widths)]
         self.stages = [f"layer{stage + 1}" for stage in range(len(blocks))]
         for stage, (name, (before, after)) in enumerate(zip(self.stages, pairwise(inputs), strict=True)):
-            first = block(before, widths[stage], 1 if stage == 0 else 2)
-            rest = [block(after, widths[stage], 1) for _ in range(blocks[stage] - 1)]
+            first, others = block(before, widths[stage], 1 if stage == 0 else 2), blocks[stage] - 1
+            rest = twins(block(after, widths[stage], 1), others) if others else []
             self.add_module(name, nn.Sequential(first, *rest))
         self.fc = Linear(inputs[-1], classes)
         shortcuts = [f"{name}.0" for name, part in self.named_modules() if isinstance(part, Shortcut)]

@@ -17,14 +17,13 @@ from bnonly.networks.registry import parse
 from bnonly.randomness.plan import BATCH_NORMS
 from bnonly.randomness.values import Entry
 
-Fill = Callable[[Entry, NDArray[np.float32]], Any]
 
+def grow(origin: Origin, supply: Callable[[Entry], NDArray[np.float32]]) -> nn.Module:
+    """The origin's architecture in train mode, every parameter frozen, on the CPU.
 
-def grow(origin: Origin, fill: Fill) -> nn.Module:
-    """The origin's architecture in train mode: every parameter frozen, float32, in C order, on the CPU.
-
-    fill(entry, out) writes one parameter's values; it is called in plan order. Running statistics start at mean 0
-    and variance 1. No global random state is read or written.
+    supply(entry) gives one parameter's values, C-contiguous and in its shape; the network keeps that very memory. It
+    is called in plan order. Running statistics start at mean 0 and variance 1. No global random state is read or
+    written.
     """
     architecture = parse(origin.name)
     with _no_collection():
@@ -40,10 +39,8 @@ def grow(origin: Origin, fill: Fill) -> nn.Module:
             f"the layout of {origin.name} is not that of its modules"
         )
         for entry in entries:
-            values = np.empty(entry.shape, np.float32)
-            fill(entry, values)
             module, name, _ = places[entry.name]
-            module._parameters[name] = nn.Parameter(torch.from_numpy(values), requires_grad=False)
+            module._parameters[name] = nn.Parameter(torch.from_numpy(supply(entry)), requires_grad=False)
         for module in net.modules():
             if isinstance(module, BATCH_NORMS):
                 _fresh_statistics(module)

@@ -7,6 +7,7 @@ network's structure decides it, so a seed and an architecture's name are enough 
 from __future__ import annotations
 
 from math import prod
+from typing import get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnonly.errors import BadInput
-from bnonly.randomness.values import Entry
+from bnonly.randomness.values import Entry, Part
 
 BATCH_NORMS = (_BatchNorm,)
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -33,16 +34,21 @@ def plan(net: nn.Module) -> list[Entry]:
     }
     names = [name for name, _ in net.named_parameters() if name.rpartition(".")[2] != RANDOM_VALUES]
     parameters = dict(net.named_parameters())
-    return [_entry(index, name, owners[name], tuple(parameters[name].shape)) for index, name in enumerate(names)]
+    roles: dict[str, list[str]] = getattr(net, "roles", {})
+    parts: dict[str, Part] = {path: part for part in get_args(Part) for path in roles.get(part, [])}
+    return [
+        _entry(index, name, owners[name], tuple(parameters[name].shape), parts.get(name.rpartition(".")[0], ""))
+        for index, name in enumerate(names)
+    ]
 
 
-def _entry(index: int, name: str, owner: nn.Module, shape: tuple[int, ...]) -> Entry:
+def _entry(index: int, name: str, owner: nn.Module, shape: tuple[int, ...], part: Part) -> Entry:
     own = name.rpartition(".")[2]
     if isinstance(owner, NORMS) and own in ("weight", "bias"):
         return Entry(index, name, "gamma" if own == "weight" else "beta", shape)
     if isinstance(owner, FEATURES) and own in ("weight", "bias"):
         fan_in, fan_out = _fans(owner)
-        return Entry(index, name, own, shape, fan_in, fan_out)
+        return Entry(index, name, own, shape, fan_in, fan_out, part)
     raise BadInput(
         f"parameter {name} of {type(owner).__name__} has no rule for its initial values: bnonly knows convolutions, "
         "linear layers and normalisation layers"

@@ -13,11 +13,15 @@ from bnonly.randomness import bngen
 from bnonly.randomness.start import Start
 
 Role = Literal["weight", "bias", "gamma", "beta"]
+Part = Literal["", "output", "shortcut"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta."""
+    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta.
+
+    part: "output" or "shortcut" where the network declares its layer so, else "".
+    """
 
     index: int
     name: str
@@ -25,6 +29,7 @@ class Entry:
     shape: tuple[int, ...]
     fan_in: int = 0
     fan_out: int = 0
+    part: Part = ""
 
     @property
     def size(self) -> int:

@@ -1,0 +1,198 @@
+"""A seed+BN file taken apart and verified by numpy alone: header, plan, stored values, seeded weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnonly.errors import BadInput
+from bnonly.groups import parse_group
+from bnonly.networks.registry import Architecture
+from bnonly.networks.registry import parse as parse_architecture
+from bnonly.randomness.start import Start
+from bnonly.randomness.values import Entry, values
+from bnonly.seedfile import codecs, container, header
+from bnonly.seedfile.errors import (
+    CorruptFile,
+    FrozenDigestMismatch,
+    PayloadDigestMismatch,
+    PlanMismatch,
+    SeedFileError,
+    TooLarge,
+    UnsupportedFeature,
+    UnsupportedVersion,
+)
+from bnonly.seedfile.floats import loaded
+from bnonly.seedfile.growing import Digest, places
+from bnonly.seedfile.header import Header
+from bnonly.seedfile.plan import Plan, bounded
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for at most. Nothing is built or allocated for one that asks for more."""
+
+    channels: int = 1 << 24
+    weights: int = 1 << 31
+    pixels: int = 1 << 18
+
+
+@dataclass(frozen=True)
+class Contents:
+    """norms: a and b, or weight, bias, mean and var, each [channels]. stored: other parameters, by tensor name."""
+
+    header: Header
+    plan: Plan
+    norms: dict[str, Floats]
+    stored: dict[str, Floats]
+    size: int
+    sha256: str
+
+    @property
+    def start(self) -> Start:
+        return started(self.header)
+
+    def drawn(self, digest: Digest | None = None) -> Callable[[Entry], Floats]:
+        """What the seed gives for an entry; added to the digest on the way."""
+
+        def draw(entry: Entry) -> Floats:
+            grown = values(entry, self.header.init.seed, self.start)
+            if digest is not None:
+                digest.add(grown, change=self.plan.source(entry) != "seed")
+            return grown
+
+        return draw
+
+    def parameters(self, draw: Callable[[Entry], Floats]) -> Iterator[Floats]:
+        """Every parameter, float32 in its own shape, in plan order; gamma and beta are a and b of a folded file.
+
+        draw: gives what does not stand in the file, in memory that may be kept, and changed for random:K.
+        """
+        scale, shift = ("a", "b") if self.header.bn.form == "folded" else ("weight", "bias")
+        queues = {"gamma": self.norms[scale], "beta": self.norms[shift]} | self.stored
+        names = {entry: name for name, entries in self.plan.stored().items() for entry in entries}
+        taken = dict.fromkeys(queues, 0)
+        for entry in self.plan.entries:
+            source = self.plan.source(entry)
+            if source == "seed":
+                yield draw(entry)
+                continue
+            queue, count = names.get(entry, entry.role), self.plan.count(entry)
+            own = queues[queue][taken[queue] : taken[queue] + count]
+            taken[queue] += count
+            if source == "file":
+                yield own.reshape(entry.shape).copy()
+            else:
+                grown = draw(entry)
+                grown.reshape(-1)[places(entry, self.header.init.seed, self.plan.scalars)] = own
+                yield grown
+
+    def check_frozen(self, digest: Digest) -> None:
+        """Raises FrozenDigestMismatch unless the digest of what was drawn is the header's."""
+        if (drawn := digest.hexdigest()) != self.header.frozen_sha256:
+            raise FrozenDigestMismatch("frozen_sha256", self.header.frozen_sha256, drawn)
+
+
+def open_file(path: Path, limits: Limits | None = None) -> Contents:
+    """`read` of a file. Its errors name the file; a missing one is a BadInput."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): name a file that `bnonly export` wrote") from error
+    try:
+        return read(data, limits)
+    except SeedFileError as error:
+        error.file = str(path)
+        raise
+
+
+def read(data: bytes, limits: Limits | None = None) -> Contents:
+    """Everything a file holds, all digests but the frozen one compared. Raises the errors of `seedfile.errors`."""
+    limits = limits or Limits()
+    text, tensors, buffer = container.unpack(data)
+    head = header.parse(text)
+    _check_limits(head, limits)
+    plan = _plan(head, limits)
+    if (own := hashlib.sha256(buffer).hexdigest()) != head.payload_sha256:
+        raise PayloadDigestMismatch("payload_sha256", head.payload_sha256, own)
+    beside = plan.stored()
+    if tensors.keys() != (wanted := codecs.names(head.bn.form, head.codec) | beside.keys()):
+        raise CorruptFile("tensors", ", ".join(sorted(wanted)), ", ".join(sorted(tensors)) or "none")
+    bn = head.bn
+    norms = codecs.decode(tensors, bn.form, head.codec, bn.dtype, plan.sizes(), head.codec_args.get("R", 0))
+    stored = {
+        name: loaded(tensors[name], bn.dtype, sum(map(plan.count, entries)), name) for name, entries in beside.items()
+    }
+    return Contents(head, plan, norms, stored, len(data), hashlib.sha256(data).hexdigest())
+
+
+def architecture(name: str) -> Architecture:
+    """Of the registry. Raises UnsupportedFeature for a name it does not know."""
+    try:
+        return parse_architecture(name)
+    except BadInput as error:
+        raise UnsupportedFeature("arch.id", "a name of `bnonly networks`", f"{name!r} ({error})") from error
+
+
+def started(head: Header) -> Start:
+    """The initial distributions. Raises UnsupportedFeature for one this version does not know or cannot redraw."""
+    init = head.init
+    try:
+        start = Start(init.dist, init.scale, init.gamma, init.beta)  # pyright: ignore[reportArgumentType]
+    except BadInput as error:
+        raise UnsupportedFeature("init", "distributions of bngen-1", error) from error
+    if not start.storable:
+        raise UnsupportedFeature("init.dist", "a distribution that a seed brings back", init.dist)
+    return start
+
+
+def _check_limits(head: Header, limits: Limits) -> None:
+    if head.bn.channels > limits.channels:
+        raise TooLarge("bn.channels", f"at most {limits.channels}", head.bn.channels)
+    if head.input.shape[0] != 3:
+        raise UnsupportedFeature("input.shape", "3 colours first", list(head.input.shape))
+    if (pixels := head.input.shape[1] * head.input.shape[2]) > limits.pixels:
+        raise TooLarge("input.shape", f"at most {limits.pixels} pixels", pixels)
+
+
+def _plan(head: Header, limits: Limits) -> Plan:
+    known = architecture(head.arch.id)
+    if head.arch.rev != header.REVISION:
+        raise UnsupportedVersion("arch.rev", f"{header.REVISION} of {head.arch.id}", head.arch.rev)
+    started(head)
+    entries, weights = bounded(known.entries(head.arch.classes), limits.weights)
+    if weights > limits.weights:
+        raise TooLarge("arch", f"at most {limits.weights} weights", f"{weights} or more of {head.arch.id}")
+    plan = Plan(tuple(entries), _trained(head))
+    if (own := plan.digest()) != head.plan_sha256:
+        raise PlanMismatch("plan_sha256", head.plan_sha256, own)
+    checks = {
+        "bn.channels": (sum(plan.sizes()), head.bn.channels),
+        "requires": (list(plan.requires(head.codec)), list(head.requires)),
+        "head": ("stored" if "output" in plan.trained else "seeded", head.head),
+    }
+    for field, (expected, got) in checks.items():
+        if expected != got:
+            raise CorruptFile(field, expected, got)
+    if head.codec == "rans-1" and head.bn.form != "folded":
+        raise CorruptFile("codec", "raw or mask in form full", head.codec)
+    return plan
+
+
+def _trained(head: Header) -> tuple[str, ...]:
+    if not head.trained:
+        return ()
+    try:
+        parts = parse_group("+".join(head.trained))
+    except BadInput as error:
+        raise UnsupportedFeature("trained", "groups of this version", error) from error
+    if parts != head.trained or {"all", "none"} & set(parts):
+        raise CorruptFile("trained", "groups that leave something to the seed", list(head.trained))
+    return parts

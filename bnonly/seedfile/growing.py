@@ -1,0 +1,57 @@
+"""The seeded weights of a plan, drawn one by one, and the digest that says they are the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnonly.randomness import bngen
+from bnonly.randomness.values import Entry
+
+_WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than hashing
+
+
+class Digest:
+    """SHA-256 of arrays as little-endian float32, in order; long ones are hashed while the next is drawn."""
+
+    def __init__(self):
+        self._hash = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Digest:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+
+    def add(self, values: NDArray[np.float32], *, change: bool = False) -> None:
+        """The array must stay as it is until `hexdigest`, unless `change` says that it will not."""
+        data = np.ascontiguousarray(values, "<f4").reshape(-1).data
+        if change or values.size < _WORTH_A_THREAD:
+            self._finish(0)
+            self._hash.update(data)
+        else:
+            self._finish(1)
+            self._waiting.append(self._pool.submit(self._hash.update, data))
+
+    def hexdigest(self) -> str:
+        self._finish(0)
+        return self._hash.hexdigest()
+
+    def _finish(self, left: int) -> None:
+        while len(self._waiting) > left:
+            self._waiting.popleft().result()
+
+
+def places(entry: Entry, seed: int, scalars: int) -> NDArray[np.int64]:
+    """Positions of random:K in a parameter, flat: int64 [channels * min(K, n)]."""
+    channels = entry.shape[0]
+    n = entry.size // channels
+    stream = bngen.stream_number(bngen.POSITIONS, entry.index)
+    return (bngen.positions(seed, stream, channels, n, scalars) + n * np.arange(channels)[:, None]).reshape(-1)

@@ -1,0 +1,73 @@
+"""From a seed+BN file to a network, verified on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bnonly.networks import Origin
+from bnonly.networks.folded import fold
+from bnonly.networks.skeleton import grow
+from bnonly.randomness.plan import BATCH_NORMS
+from bnonly.randomness.values import Entry
+from bnonly.seedfile import probe
+from bnonly.seedfile.contents import Contents, Limits, open_file
+from bnonly.seedfile.errors import SeedFileError
+from bnonly.seedfile.growing import Digest
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = True, limits: Limits | None = None) -> nn.Module:
+    """The network of a seed+BN file: in eval mode, every parameter frozen, float32, on the CPU.
+
+    `net.stored` is the file's header (input shape, mean, std, labels, trained groups, ...), `net.origin` what it grew
+    from. The BatchNorm layers of a folded file are `networks.folded.FoldedBatchNorm2d`; those of a full one are
+    ordinary. verify: compare the digest of the drawn weights and the answers to the probe images too; all other
+    digests are always compared. limits: what the file may ask for.
+    Raises `seedfile.errors.SeedFileError`, naming file, field, expected and got, and BadInput for a missing file.
+    """
+    contents = open_file(Path(path), limits)
+    try:
+        return network_of(contents, verify=verify)
+    except SeedFileError as error:
+        error.file = str(path)
+        raise
+
+
+def network_of(contents: Contents, *, verify: bool = True) -> nn.Module:
+    """`load` of a file in hand."""
+    head = contents.header
+    with Digest() as digest:
+        net = assembled(contents, contents.drawn(digest if verify else None))
+        if verify:
+            contents.check_frozen(digest)
+    if verify:
+        probe.compare(net, head)
+    for name, value in {"stored": head, "trained": head.trained, "positions_seed": head.init.seed}.items():
+        object.__setattr__(net, name, value)  # plain attributes, which nn.Module keeps no record of
+    return net
+
+
+def assembled(contents: Contents, draw: Callable[[Entry], NDArray[np.float32]]) -> nn.Module:
+    """The network in eval mode, its seeded parameters given by draw, with the file's BatchNorm layers."""
+    head = contents.header
+    origin = Origin(head.arch.id, head.init.seed, contents.start, head.arch.classes)
+    parameters = contents.parameters(draw)
+    net = grow(origin, lambda _: next(parameters))
+    layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
+    begin = 0
+    for layer in layers:
+        layer.eps, end = head.bn.eps, begin + layer.num_features
+        if head.bn.form == "folded":
+            fold(layer)
+        else:
+            layer.running_mean = torch.from_numpy(contents.norms["mean"][begin:end].copy())
+            layer.running_var = torch.from_numpy(contents.norms["var"][begin:end].copy())
+        begin = end
+    return net.eval()

@@ -1,0 +1,79 @@
+"""Where each parameter's values come from: the seed, the file, or the seed with some scalars of the file put in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bnonly.groups import random_count
+from bnonly.randomness.values import Entry
+
+Source = Literal["seed", "file", "seed+file"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Entries in plan order, each with its source, as the trained groups decide."""
+
+    entries: tuple[Entry, ...]
+    trained: tuple[str, ...]
+
+    @property
+    def scalars(self) -> int:
+        """K of random:K, 0 without."""
+        return random_count(self.trained)
+
+    def source(self, entry: Entry) -> Source:
+        """gamma and beta always come from the file, since running statistics are folded into them or stand beside."""
+        if entry.role in ("gamma", "beta") or (entry.part and entry.part in self.trained):
+            return "file"
+        return "seed+file" if self.scalars and entry.role == "weight" and len(entry.shape) > 2 else "seed"
+
+    def sizes(self) -> list[int]:
+        """Channels of each BatchNorm layer, in order."""
+        return [entry.size for entry in self.entries if entry.role == "gamma"]
+
+    def stored(self) -> dict[str, list[Entry]]:
+        """The tensors beside the BatchNorm values, and the parameters whose values each joins, in order."""
+        tensors: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            source = self.source(entry)
+            if source == "seed+file":
+                tensors.setdefault("random.values", []).append(entry)
+            elif source == "file" and entry.part == "output":
+                tensors[f"head.{entry.role}"] = [entry]
+            elif source == "file" and entry.part == "shortcut":
+                tensors.setdefault("shortcut.weight", []).append(entry)
+        return tensors
+
+    def count(self, entry: Entry) -> int:
+        """How many values of the parameter a file holds."""
+        if self.source(entry) == "seed+file":
+            return entry.shape[0] * min(self.scalars, entry.size // entry.shape[0])
+        return entry.size
+
+    def digest(self) -> str:
+        """SHA-256 of one line a parameter: index, name, role, shape and source, with spaces between."""
+        lines = (
+            f"{entry.index} {entry.name} {entry.role} {'x'.join(map(str, entry.shape))} {self.source(entry)}\n"
+            for entry in self.entries
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def requires(self, codec: str) -> tuple[str, ...]:
+        """The features that a reader of such a file must know."""
+        own = {codec} - {"raw"} | ({"random.values", "shortcut.weight"} & set(self.stored()))
+        return tuple(sorted(own))
+
+
+def bounded(entries: Iterable[Entry], most: int) -> tuple[Sequence[Entry], int]:
+    """Entries until they hold more than `most` parameters, and how many they hold."""
+    taken, total = [], 0
+    for entry in entries:
+        taken.append(entry)
+        total += entry.size
+        if total > most:
+            break
+    return taken, total
