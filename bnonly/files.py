@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,29 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises BadInput, naming the path, where it cannot be written.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of `path` to write into, which takes its place when the block ends well.
+
+    Raises BadInput, naming the path, where it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
+            yield temporary
+            with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())  # mkstemp's own mode shuts the group out
+            temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode shuts the group out
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}): choose another place or make room") from error
@@ -48,11 +60,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], fa
 
     facts: plain values, kept as JSON under the one metadata key "bnonly" (of several, safetensors mixes the order).
     """
-    from safetensors.numpy import save
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
 
     # Not ascontiguousarray, which gives a scalar a dimension.
     whole = {name: np.asarray(value, order="C") for name, value in tensors.items()}
-    write_atomically(path, save(whole, {"bnonly": json.dumps(facts, sort_keys=True)}))
+    with replacing(path) as temporary:
+        try:
+            save_file(whole, temporary, {"bnonly": json.dumps(facts, sort_keys=True)})
+        except SafetensorError as error:  # which is how it reports a full disk
+            raise BadInput(f"{path} cannot be written ({error}): choose another place or make room") from error
 
 
 def cache_folder() -> Path:

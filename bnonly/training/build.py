@@ -36,6 +36,14 @@ def run_data(config: RunConfig) -> Dataset:
     return data.held_out(wanted.holdout, config.seed)
 
 
+def image_shape(config: RunConfig, data: Dataset) -> list[int]:
+    """[3, H, W] of what the network is shown in evaluation."""
+    if isinstance(data.test, Images):
+        return list(data.test.pixels.shape[1:])
+    assert config.data.size, "the configuration sets it"
+    return [3, config.data.size, config.data.size]
+
+
 def evaluation_batch(config: RunConfig) -> int:
     """Images at a time in evaluation, over all processes: large ones come as in training, which needs more memory."""
     return config.training.batch_size if config.data.source == "imagenet" else _EVALUATION_BATCH

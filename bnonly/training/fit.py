@@ -26,7 +26,7 @@ from bnonly.runs import RunFolder
 from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
-from bnonly.training.build import run_batches, run_data, run_network
+from bnonly.training.build import image_shape, run_batches, run_data, run_network
 from bnonly.training.environment import environment, pick_device
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
@@ -233,6 +233,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "config": config.plain(),
             "evaluated": data.evaluated,
             "classes": list(data.classes),
+            "image_shape": image_shape(config, data),
             "train": record["train"],
             "test": record["test"],
             "gamma": {key: value for key, value in record["gamma"].items() if key != "layers"},

@@ -1,0 +1,1 @@
+"""The verbs of a seed+BN file: export, inspect, verify, inflate."""

@@ -1,0 +1,33 @@
+"""`bnonly inflate`: the plain state_dict that a seed+BN file stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnonly.config.command_line import Parser
+from bnonly.errors import BadInput
+
+
+def parser() -> Parser:
+    parser = Parser("bnonly inflate", "Write the plain state_dict of a seed+BN file, for tools that know no seeds.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a seed+BN file")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="STATE", help="for example state.safetensors"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = parser().parse_args(argv)
+    if options.out.resolve() == options.file.resolve():
+        raise BadInput(f"{options.out} is the file itself: name another place for the state_dict")
+    from bnonly.files import write_safetensors
+    from bnonly.seedfile.contents import open_file
+    from bnonly.seedfile.loading import load
+
+    net, head = load(options.file), open_file(options.file).header
+    state = {name: value.numpy() for name, value in net.state_dict().items()}
+    write_safetensors(options.out, state, {"arch": head.arch.id, "classes": head.arch.classes, "form": head.bn.form})
+    print(f"{options.out.stat().st_size:,} bytes, {len(state)} tensors of {head.arch.id}")
+    print(options.out)
+    return 0

@@ -1,0 +1,89 @@
+"""From a finished run to a seed+BN file, measured before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnonly.config import RunConfig
+from bnonly.data.images import Dataset
+from bnonly.errors import BadInput
+from bnonly.files import write_atomically
+from bnonly.measure.accuracy import Score, evaluate
+from bnonly.progress import track
+from bnonly.runs import RunFolder
+from bnonly.seedfile.contents import read
+from bnonly.seedfile.header import Input
+from bnonly.seedfile.loading import network_of
+from bnonly.seedfile.saving import How, Packed, pack
+from bnonly.training.build import image_shape, run_batches, run_data, trained_network
+from bnonly.training.environment import pick_device
+
+
+@dataclass(frozen=True)
+class Exported:
+    """packed: the file. weights: all parameters. before, after: scores of the run's network and of the file's."""
+
+    packed: Packed
+    weights: int
+    before: Score | None
+    after: Score | None
+
+    @property
+    def ratio(self) -> float:
+        """Times smaller than all parameters in float32; header and head are counted, running statistics are not."""
+        return 4 * self.weights / len(self.packed.data)
+
+
+def export(folder: RunFolder, path: Path, how: How, *, measure: bool = True, data: Path | None = None) -> Exported:
+    """Store a finished run's network at `path`, which is there whole or not at all.
+
+    measure: score it on the run's evaluation images before, and what a reader gets from the file after. data: where
+    these images lie now, if not where the run had them. Raises BadInput for a run that is not finished, and
+    `seedfile.errors.NotStorable` for one that a seed does not bring back.
+    """
+    net = trained_network(folder)
+    config, result = folder.config(), folder.result()
+    assert config is not None and result is not None, "trained_network has read both"
+    if data is not None:
+        config = config.model_copy(update={"data": config.data.model_copy(update={"path": data})})
+    images = run_data(config) if measure or "image_shape" not in result else None
+    if images is not None and images.digest() != result["data_sha256"]:
+        raise BadInput(f"these are not the images that {folder.path} was evaluated on: name them with --data")
+    shape = image_shape(config, images) if images is not None else result["image_shape"]
+    labels = tuple(result["classes"])
+    packed = pack(
+        net, how, Input(tuple(shape), config.data.mean, config.data.std, labels), _info(config, result, how)
+    )
+    reader = network_of(read(packed.data))
+    before = after = None
+    if measure:
+        assert images is not None, "they were read above"
+        before, after = _score(config, images, net, "before"), _score(config, images, reader, "after")
+    write_atomically(path, packed.data)
+    return Exported(packed, sum(p.numel() for p in reader.parameters()), before, after)
+
+
+def _info(config: RunConfig, result: dict[str, Any], how: How) -> dict[str, Any]:
+    """What the network is, for people: no time and no place, so that equal runs give equal files."""
+    info = {
+        "data": config.data.source,
+        "epochs": config.training.epochs,
+        "group": config.group,
+        "run": config.id,
+        "top1": round(result["test"]["top1"], 6),
+    }
+    return info | ({"clamp": how.clamp} if how.clamp else {})
+
+
+def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str) -> Score:
+    device = pick_device(config.training.device)
+    last = config.training.memory_format == "channels_last"
+    net = net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    _, test = run_batches(config, images, device)
+    batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding")
+    return evaluate(net, batches, config.training.precision)

@@ -1,0 +1,96 @@
+"""Networks and files for these tests: their values come from bngen-1, so that they are the same everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import bnonly
+from bnonly.randomness import bngen
+from bnonly.randomness.start import Start
+from bnonly.seedfile.header import Input
+from bnonly.seedfile.saving import How, Packed, pack
+from bnonly.trainable import ScalarTrained
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "seedfile"
+PURPOSE = 0xF0  # of streams that nothing else draws from
+
+
+def trained(name="cifar_resnet8", seed=7, group="bn", *, share=0.3, **options) -> nn.Module:
+    """A network as if trained: every value of the group moved, running statistics too, `share` of gamma exactly 0."""
+    net = bnonly.network(name, seed, **options)
+    parameters = bnonly.freeze_all_but(net, group)
+    stream = iter(range(1 << 20))
+
+    def uniform(like: torch.Tensor, low: float, high: float) -> torch.Tensor:
+        drawn = bngen.gamma_unit(seed, bngen.stream_number(PURPOSE, next(stream)), like.numel())
+        return torch.from_numpy(drawn).reshape(like.shape) * (high - low) + low
+
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(uniform(parameter, -0.05, 0.05))
+        for layer in net.modules():
+            if isinstance(layer, ScalarTrained):
+                layer.write_back()
+            if isinstance(layer, nn.BatchNorm2d):
+                assert layer.running_mean is not None and layer.running_var is not None
+                layer.running_mean.copy_(uniform(layer.running_mean, -0.5, 0.5))
+                layer.running_var.copy_(uniform(layer.running_var, 0.5, 2.0))
+                if layer.weight.requires_grad:
+                    layer.weight[uniform(layer.weight, 0, 1) < share] = 0
+    return net
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden file: how its network is made and how it is written."""
+
+    group: str = "bn"
+    how: How = How()
+    network: dict[str, Any] = field(default_factory=dict)
+
+    def net(self) -> nn.Module:
+        return trained(group=self.group, **self.network)
+
+    def packed(self) -> Packed:
+        classes = self.network.get("classes", 10)
+        labels = ("chat \u00ab noir \u00bb", 'a "b" \\ c', *map(str, range(2, classes)))
+        given = Input((3, 16, 16), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), labels)
+        return pack(self.net(), self.how, given, {"made": "for tests"})
+
+
+CASES = {
+    "folded-fp32-raw": Case(),
+    "folded-fp16-raw": Case(how=How(dtype="fp16")),
+    "folded-bf16-raw": Case(how=How(dtype="bf16")),
+    "folded-fp32-mask": Case(how=How(codec="mask")),
+    "folded-fp16-mask": Case(how=How(dtype="fp16", codec="mask", clamp=0.1)),
+    "folded-rans-1": Case(how=How(codec="rans", step=32)),
+    "folded-rans-1-coarse": Case(how=How(codec="rans", step=2)),
+    "full-fp32-raw": Case(how=How(form="full")),
+    "full-fp32-mask": Case(how=How(form="full", codec="mask", clamp=0.2)),
+    "full-bf16-raw": Case(how=How(form="full", dtype="bf16")),
+    "bn-output": Case("bn+output", How(dtype="fp16", codec="mask")),
+    "output-rans-1": Case("output", How(dtype="fp16", codec="rans", step=4)),
+    "shortcut": Case("shortcut", How(dtype="fp16")),
+    "random-2": Case("random:2", How(dtype="fp16", codec="rans", step=4)),
+    "gamma-random-30-shortcut": Case("gamma+random:30+shortcut", How(dtype="bf16", codec="mask")),
+    "uniform-fan-out": Case(
+        "beta", How(dtype="fp16"), {"start": Start("uniform", "fan_out", "symmetric", "ones"), "seed": (1 << 128) - 5}
+    ),
+    "sign-two-classes": Case("norm", How(dtype="fp16"), {"start": Start("sign", gamma="ones"), "classes": 2}),
+}
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / f"{name}.safetensors").read_bytes()
+
+
+if __name__ == "__main__":  # a case that has no file yet gets one; those that are there are never written again
+    for name, case in CASES.items():
+        if not (GOLDEN / f"{name}.safetensors").exists():
+            (GOLDEN / f"{name}.safetensors").write_bytes(case.packed().data)
