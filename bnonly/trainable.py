@@ -50,18 +50,13 @@ def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> li
 
 
 def trained_groups(net: nn.Module) -> tuple[str, ...]:
-    """The parts of every group that `freeze_all_but` was given, in their order: what may differ from the seed.
-
-    Of several random:K the largest stands for all, since its positions begin with those of the others.
-    """
+    """The parts of every group that `freeze_all_but` was given, in their order: what may differ from the seed."""
     return getattr(net, "trained", ())
 
 
 def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
     known = [part for part in (*trained_groups(net), *parts) if part != "none"]
-    most = random_count(tuple(sorted(known, key=lambda part: -random_count((part,)))))
-    kept = [part for part in known if not part.startswith("random:") or random_count((part,)) == most]
-    object.__setattr__(net, "trained", tuple(dict.fromkeys(kept)))
+    object.__setattr__(net, "trained", tuple(dict.fromkeys(known)))
     if random_count(parts):
         object.__setattr__(net, "positions_seed", seed)
 

@@ -167,14 +167,15 @@ def _plan(head: Header, limits: Limits) -> Plan:
     if head.arch.rev != header.REVISION:
         raise UnsupportedVersion("arch.rev", f"{header.REVISION} of {head.arch.id}", head.arch.rev)
     started(head)
-    entries, weights = bounded(known.entries(head.arch.classes), limits.weights)
+    entries, weights, channels = bounded(known.entries(head.arch.classes), limits.weights, head.bn.channels)
     if weights > limits.weights:
         raise TooLarge("arch", f"at most {limits.weights} weights", f"{weights} or more of {head.arch.id}")
+    if channels != head.bn.channels:
+        raise PlanMismatch("bn.channels", head.bn.channels, f"{channels} or more of {head.arch.id}")
     plan = Plan(tuple(entries), _trained(head))
     if (own := plan.digest()) != head.plan_sha256:
         raise PlanMismatch("plan_sha256", head.plan_sha256, own)
     checks = {
-        "bn.channels": (sum(plan.sizes()), head.bn.channels),
         "requires": (list(plan.requires(head.codec)), list(head.requires)),
         "head": ("stored" if "output" in plan.trained else "seeded", head.head),
     }

@@ -68,12 +68,13 @@ class Plan:
         return tuple(sorted(own))
 
 
-def bounded(entries: Iterable[Entry], most: int) -> tuple[Sequence[Entry], int]:
-    """Entries until they hold more than `most` parameters, and how many they hold."""
-    taken, total = [], 0
+def bounded(entries: Iterable[Entry], weights: int, channels: int) -> tuple[Sequence[Entry], int, int]:
+    """Entries until they have more parameters or more normalised channels than that, and how many they have."""
+    taken, parameters, normalised = [], 0, 0
     for entry in entries:
         taken.append(entry)
-        total += entry.size
-        if total > most:
+        parameters += entry.size
+        normalised += entry.size if entry.role == "gamma" else 0
+        if parameters > weights or normalised > channels:
             break
-    return taken, total
+    return taken, parameters, normalised

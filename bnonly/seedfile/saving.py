@@ -168,6 +168,8 @@ def _plan(net: nn.Module, origin: Origin) -> Plan:
     trained = trained_groups(net)
     if "all" in trained:
         raise NotStorable("trained", "a group that leaves something to the seed", "all: every weight was trained")
+    if len(random := [part for part in trained if part.startswith("random:")]) > 1:
+        raise NotStorable("trained", "one random:K, since each K has positions of its own", " and ".join(random))
     drawn_from = getattr(net, "positions_seed", origin.seed)
     if drawn_from != origin.seed:
         raise NotStorable("random:K", f"positions from the network's own seed {origin.seed}", f"seed {drawn_from}")

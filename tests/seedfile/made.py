@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import rfc8785
 import torch
 from torch import nn
 
 import bnonly
 from bnonly.randomness import bngen
 from bnonly.randomness.start import Start
+from bnonly.seedfile import container, header
 from bnonly.seedfile.header import Input
+from bnonly.seedfile.loading import load
 from bnonly.seedfile.saving import How, Packed, pack
 from bnonly.trainable import ScalarTrained
 
@@ -50,7 +55,7 @@ class Case:
     """One golden file: how its network is made and how it is written."""
 
     group: str = "bn"
-    how: How = How()
+    how: How = field(default_factory=How)
     network: dict[str, Any] = field(default_factory=dict)
 
     def net(self) -> nn.Module:
@@ -90,7 +95,47 @@ def golden(name: str) -> bytes:
     return (GOLDEN / f"{name}.safetensors").read_bytes()
 
 
+def parameters_digest(path: Path) -> str:
+    """SHA-256 of every parameter of a stored network, then of every running statistic, little-endian float32."""
+    net = load(path)
+    total = hashlib.sha256()
+    for value in (*net.parameters(), *(buffer for name, buffer in net.named_buffers() if "running" in name)):
+        total.update(value.numpy().astype("<f4").tobytes())
+    return total.hexdigest()
+
+
+def rewritten(change, name="folded-fp32-raw", tensors=None) -> bytes:
+    """A golden file with other fields, both digests made good: what someone could write on purpose."""
+    text, own, _ = container.unpack(golden(name))
+    plain = json.loads(text)
+    del plain["header_sha256"]
+    tensors = own if tensors is None else tensors(own)
+    plain["payload_sha256"] = container.payload_sha256(tensors)
+    plain = change(plain) or plain
+    plain["header_sha256"] = header._digest(plain)
+    return container.pack(rfc8785.dumps(plain).decode(), tensors)
+
+
+def setting(path, value):
+    def change(plain):
+        *way, last = path.split(".")
+        inside = plain
+        for key in way:
+            inside = inside[key]
+        if value is None:
+            del inside[last]
+        else:
+            inside[last] = value
+
+    return change
+
+
 if __name__ == "__main__":  # a case that has no file yet gets one; those that are there are never written again
+    digests = GOLDEN / "digests.json"
+    known = json.loads(digests.read_text()) if digests.exists() else {}
     for name, case in CASES.items():
-        if not (GOLDEN / f"{name}.safetensors").exists():
-            (GOLDEN / f"{name}.safetensors").write_bytes(case.packed().data)
+        path = GOLDEN / f"{name}.safetensors"
+        if not path.exists():
+            path.write_bytes(case.packed().data)
+        known.setdefault(name, parameters_digest(path))
+    digests.write_text(json.dumps(known, indent=2) + "\n")
