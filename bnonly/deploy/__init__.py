@@ -1,0 +1,1 @@
+"""Deployment: dead channels removed exactly, BatchNorm folded in, networks written for other runtimes."""
