@@ -31,6 +31,10 @@ class TrainingFailed(BnonlyError):
     """Training cannot go on, for example on a loss that is no number."""
 
 
+class ExportFailed(BnonlyError):
+    """A file for another runtime could not be made, or does not give the network's logits."""
+
+
 class Interrupted(BnonlyError):
     """Training was asked to stop, has saved, and can go on."""
 

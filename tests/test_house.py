@@ -27,6 +27,8 @@ ROOMS = [
     "config",
     "runs",
     "training",
+    "seedfile",
+    "deploy",
 ]
 # Command files are doors: they may use the parser of the configuration.
 DOORS = ("command.py", "cli.py", "__main__.py")

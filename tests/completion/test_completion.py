@@ -40,6 +40,7 @@ OFFERS = [
     ("bnonly fit --speed fast -c a.yaml --out ru", {"runs"}),
     ("bnonly demo --out ", {"configs", "runs"}),
     ("bnonly weights --dist s", {"sign"}),
+    ("bnonly deploy a.yaml --c", {"--compact"}),
 ]
 ids = [line for line, _ in OFFERS]
 
