@@ -2,6 +2,7 @@
 
 What does a network of random features learn through gamma and beta alone, beside training its output layer, both,
 two random scalars a channel, or everything? What becomes of gamma, and does it matter if the small ones are zero?
+And how many bytes is such a network, stored as its seed and what was trained?
 """
 
 from __future__ import annotations
@@ -78,11 +79,22 @@ def main(argv: list[str]) -> int:
         say.print(f"  {group:<10}{trained:>8,} parameters train   test {top1:6.1%}", markup=False)
     _check(results)
 
+    from experiments.stored import stored, verified
+
     clamped = _clamped(folders["bn"])
+    file = options.out / "net.safetensors"
+    forms = stored(folders["bn"], file)
+    verified(file)
     report = options.out / "report.html"
-    write_atomically(report, _report(folders, results, clamped, options.seed).encode())
+    write_atomically(report, _report(folders, results, clamped, forms, options.seed).encode())
     small = results["bn"]["gamma"]["below"][1]
     say.print(f"bn: {small:.1%} of |gamma| below 0.01; {_sentence(clamped)}", markup=False)
+    whole = forms.iloc[0]
+    say.print(
+        f"{file}: the bn network in {whole['bytes']:,} bytes, {whole['times smaller']:.0f} times smaller than its "
+        "weights; read and verified in a fresh process",
+        markup=False,
+    )
     say.print(f"done in {time.monotonic() - started:.0f} s; look at {report}", markup=False)
     print(report)
     return 0
@@ -153,7 +165,11 @@ def _sentence(clamped: pd.DataFrame) -> str:
 
 
 def _report(
-    folders: dict[str, RunFolder], results: dict[str, dict[str, Any]], clamped: pd.DataFrame, seed: int
+    folders: dict[str, RunFolder],
+    results: dict[str, dict[str, Any]],
+    clamped: pd.DataFrame,
+    forms: pd.DataFrame,
+    seed: int,
 ) -> str:
     import pandas as pd
 
@@ -206,6 +222,22 @@ def _report(
                 table=shown.rename(columns={"clamped_share": "channels clamped", "top1": "test top-1"}),
                 figure=figures.svg(figures.clamp_curve(clamped), "Accuracy against the clamping threshold"),
                 caption="The bn network after clamping, without retraining.",
+            ),
+            Section(
+                "Stored as a seed",
+                [
+                    "The convolutions come from the seed, so a file needs only the two numbers a channel that "
+                    "BatchNorm comes down to. net.safetensors beside this page is the first of these; a fresh "
+                    "process has read it, drawn the weights again and compared every digest.",
+                    "Bytes are those of whole files, test top-1 is measured from them, and all weights in float32 "
+                    "are what they are compared with.",
+                ],
+                table=forms.assign(
+                    bytes=forms["bytes"].map("{:,}".format),
+                    **{"times smaller": forms["times smaller"].map("{:.0f}".format)},
+                    before=forms["before"].map("{:.1%}".format),
+                    after=forms["after"].map("{:.1%}".format),
+                ),
             ),
         ],
         f"Made by `bnonly demo` {environment['bnonly']} with torch {environment['torch']} on {environment['device']} "

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     from bnonly.deploy.compact import compact, folded
     from bnonly.deploy.cost import cost, latency
     from bnonly.deploy.export import check_path, export
-    from bnonly.seedfile import load  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from bnonly.seedfile import load
 
     out = options.out.expanduser()
     check_path(out)

@@ -50,6 +50,8 @@ def export(folder: RunFolder, path: Path, how: How, *, measure: bool = True, dat
     config, result = folder.config(), folder.result()
     assert config is not None and result is not None, "trained_network has read both"
     if data is not None:
+        if config.data.path is None and config.data.source == "digits":
+            raise BadInput("data: digits come with scikit-learn and lie in no folder, so leave it out")
         config = config.model_copy(update={"data": config.data.model_copy(update={"path": data})})
     images = run_data(config) if measure or "image_shape" not in result else None
     if images is not None and images.digest() != result["data_sha256"]:

@@ -9,6 +9,7 @@ import pytest
 
 from bnonly.cli import main
 from bnonly.runs import RunFolder
+from bnonly.seedfile import load
 from experiments import demo
 
 
@@ -28,7 +29,7 @@ def check_page(path):
     page = Page()
     page.feed(path.read_text())
     assert page.tags["svg"] == 3
-    assert page.tags["table"] == 2
+    assert page.tags["table"] == 3
     assert not page.tags.get("script") and not page.loads
 
 
@@ -39,6 +40,9 @@ def test_a_short_demo(tmp_path, monkeypatch, capsys):
     assert main(["demo", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "report.html")
+    assert "verified in a fresh process" in said.err
+    assert load(tmp_path / "net.safetensors").stored.info["group"] == "bn"
+    assert {path.name for path in tmp_path.iterdir()} == {"net.safetensors", "report.html", "runs"}
     assert all(group in said.err for group in demo.GROUPS)
     check_page(tmp_path / "report.html")
     runs = list((tmp_path / "runs" / "demo").iterdir())

@@ -1,0 +1,141 @@
+"""The same frozen bits whatever the machine does: instruction sets, threads, byte order, versions of numpy.
+
+Each case is a process of its own, since these are settings of a process. The part of a reader that draws the weights
+needs numpy (and rfc8785, which is plain Python) alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnonly.seedfile.contents import read
+from tests.seedfile.made import CASES, GOLDEN, golden
+
+ROOT = Path(__file__).parents[2]
+WANTED = {name: read(golden(name)).header.frozen_sha256 for name in CASES}
+
+NUMPY_ALONE = """
+import json, sys
+from pathlib import Path
+sys.modules["torch"] = sys.modules["safetensors"] = None
+from bnonly.seedfile.contents import open_file
+from bnonly.seedfile.growing import Digest
+digests = {}
+for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+    contents = open_file(path)
+    with Digest() as digest:
+        for _ in contents.parameters(contents.drawn(digest)):
+            pass
+        contents.check_frozen(digest)
+        digests[path.stem] = digest.hexdigest()
+import numpy
+print(json.dumps([numpy.__version__, sys.byteorder, digests]))
+"""
+WITH_TORCH = """
+import json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(int(sys.argv[2]))
+from bnonly.seedfile.loading import load
+nets = {path.stem: load(path) for path in sorted(Path(sys.argv[1]).glob("*.safetensors"))}
+digests = {name: net.stored.frozen_sha256 for name, net in nets.items()}
+print(json.dumps([torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), digests]))
+"""
+
+
+def told(script: str, *argv: str, python: tuple[str, ...] = (sys.executable,), env: dict[str, str] | None = None):
+    done = subprocess.run(
+        [*python, "-c", script, str(GOLDEN), *argv],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | (env or {}),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, digests = json.loads(done.stdout)
+    assert digests == WANTED
+    return first, second
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
+        {"NPY_DISABLE_CPU_FEATURES": "SSE41 SSE42 AVX F16C FMA3 AVX2 POPCNT SSSE3 SSE3"},
+        {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "3"},
+    ],
+    ids=lambda env: " ".join(env.values()) or "as it is",
+)
+def test_numpy_alone_draws_the_same_weights(env):
+    told(NUMPY_ALONE, env=env | {"PYTHONWARNINGS": "ignore"})  # numpy warns of features it has not got
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_torch_loads_them_whatever_its_instruction_set(capability, threads):
+    """All probes too: logits within the tolerance under every set of kernels."""
+    used, count = told(WITH_TORCH, threads, env={"ATEN_CPU_CAPABILITY": capability})
+    assert count == int(threads)
+    if capability == "default":
+        assert used == "DEFAULT"
+
+
+def test_a_machine_of_the_other_byte_order():
+    """As far as one can see from here: arrays of swapped bytes hash, decode and draw alike."""
+    from bnonly.randomness import bngen
+    from bnonly.seedfile.growing import Digest
+
+    values = bngen.he_weights(7, 3, 1000, 27)
+    swapped = values.astype(values.dtype.newbyteorder())
+    assert swapped.tobytes() != values.tobytes()
+    digests = []
+    for array in (values, swapped):
+        with Digest() as digest:
+            digest.add(array)
+            digests.append(digest.hexdigest())
+    assert digests[0] == digests[1] == bngen.sha256(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numpy", ["1.26.4", "2.0.2", "2.2.6", "2"])
+def test_versions_of_numpy(numpy, tmp_path):
+    """From the package index, into environments of their own: `uv` must be there, and a network."""
+    if (uv := shutil.which("uv")) is None:
+        pytest.skip("uv is not installed")
+    spec = f"numpy=={numpy}" if "." in numpy else f"numpy>={numpy}"
+    python = (
+        uv,
+        "run",
+        "--no-project",
+        "--isolated",
+        "--python",
+        sys.executable,
+        "--with",
+        spec,
+        "--with",
+        "rfc8785",
+        "python",
+    )
+    version, _ = told(NUMPY_ALONE, python=python)
+    assert version.startswith(numpy)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["aarch64", "s390x"])
+def test_other_processors(machine):
+    """Under qemu-user, s390x being big-endian. `tests/seedfile/foreign.sh MACHINE FOLDER` installs what it takes."""
+    folder = Path(os.environ.get("BNONLY_FOREIGN", Path.home() / ".cache" / "bnonly-foreign")) / machine
+    if not (folder / "python.sh").exists():
+        pytest.skip(f"run tests/seedfile/foreign.sh {machine} {folder} first")
+    _, order = told(NUMPY_ALONE, python=("sh", str(folder / "python.sh")))
+    assert order == ("big" if machine == "s390x" else "little")
+    assert np.little_endian
