@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from bnonly.errors import BadInput
 from bnonly.seedfile.errors import CorruptFile, TooLarge
 
 WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "U16": 2, "U8": 1}
@@ -32,8 +33,14 @@ class Tensor:
 
 
 def pack(text: str, tensors: Mapping[str, Tensor]) -> bytes:
-    """The file of these tensors with `text` as the metadata's only value, under the key "bnonly"."""
-    return _spelled(text, tensors) + b"".join(tensors[name].data for name in _order(tensors))
+    """The file of these tensors with `text` as the metadata's only value, under the key "bnonly".
+
+    Raises BadInput where the text, with its quotes escaped, is longer than a reader takes.
+    """
+    spelled = _spelled(text, tensors)
+    if (size := len(spelled) - 8) > HEADER_LIMIT:
+        raise BadInput(f"a header of {size} bytes is longer than the {HEADER_LIMIT} that readers take: shorten info")
+    return spelled + b"".join(tensors[name].data for name in _order(tensors))
 
 
 def payload_sha256(tensors: Mapping[str, Tensor]) -> str:
@@ -64,9 +71,13 @@ def unpack(data: bytes) -> tuple[str, dict[str, Tensor], bytes]:
 
 
 def parse_json(data: bytes, field: str) -> dict[str, Any]:
-    """An object in JSON: UTF-8, no key twice, no NaN. Raises CorruptFile."""
+    """An object in JSON: UTF-8, no key twice, no NaN. Raises CorruptFile.
+
+    Whole numbers from 2^53 up are floats, as they are to ECMAScript, whose spelling of numbers RFC 8785 takes.
+    """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_refused)
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refused, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise CorruptFile(field, "an object in JSON", f"{type(error).__name__} ({error})") from error
     if not isinstance(value, dict):
@@ -79,6 +90,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(set(keys)) != len(keys):
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
     return dict(pairs)
+
+
+def _whole(digits: str) -> int | float:
+    value = float(digits)
+    return int(digits) if abs(value) < 1 << 53 else value
 
 
 def _refused(name: str) -> Any:

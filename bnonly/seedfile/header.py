@@ -27,6 +27,9 @@ CODECS = ("raw", "mask", "rans-1")
 FEATURES = ("mask", "rans-1", "random.values", "shortcut.weight")
 """What a file may require of its reader, beyond the rest."""
 
+DEPTH = 64
+"""Objects and lists inside one another at most: far from where the recursion of any JSON library ends."""
+
 PROBES = 16
 """Probe images at most."""
 
@@ -234,12 +237,23 @@ def _logit(value: Any, name: str) -> float:
 
 
 def _check_spelling(data: bytes, plain: dict[str, Any]) -> None:
+    if _deeper(plain, DEPTH):
+        raise CorruptFile("header", f"objects and lists at most {DEPTH} deep", "more")
     try:
         canonical = rfc8785.dumps(plain)
     except (rfc8785.CanonicalizationError, RecursionError) as error:
         raise CorruptFile("header", "JSON that RFC 8785 can spell", error) from error
     if canonical != data:
         raise CorruptFile("header", "canonical JSON (RFC 8785)", "another spelling of it")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists lie more than `levels` deep, the outermost being the first. No recursion."""
+    row = [value]
+    for _ in range(levels):
+        held = [item.values() if isinstance(item, dict) else item for item in row if isinstance(item, dict | list)]
+        row = [inner for items in held for inner in items]
+    return any(isinstance(item, dict | list) for item in row)
 
 
 def _digest(plain: dict[str, Any]) -> str:

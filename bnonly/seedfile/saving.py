@@ -23,7 +23,7 @@ from bnonly.randomness.plan import RANDOM_VALUES
 from bnonly.randomness.values import values
 from bnonly.seedfile import codecs, container, probe
 from bnonly.seedfile.contents import Contents
-from bnonly.seedfile.errors import NotStorable
+from bnonly.seedfile.errors import NotStorable, SeedFileError
 from bnonly.seedfile.floats import DTYPES, rounded, stored
 from bnonly.seedfile.growing import Digest, places
 from bnonly.seedfile.header import FORMS, Arch, Check, Header, Init, Input, Norms
@@ -262,9 +262,15 @@ def _check_input(given: Input, classes: int) -> None:
 def _text(header: Header) -> str:
     try:
         text = header.text()
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, RecursionError) as error:
         raise BadInput(
             f"info or labels hold what JSON cannot ({error}): use texts, numbers, lists and objects"
         ) from error
-    parse_header(text)  # what a reader would refuse must not be written
+    try:
+        parse_header(text)  # what a reader would refuse must not be written
+    except SeedFileError as error:
+        raise BadInput(
+            f"readers would refuse the file for its {error.field} ({error.got}, not {error.expected}): "
+            "change what you give as input or info"
+        ) from error
     return text

@@ -97,20 +97,22 @@ function forward({ plan, stem, pool, body, head }, norms, eps, image) {
   );
 }
 
+const greatest = (values) => values.reduce((most, value) => Math.max(most, value));
+
 /** Largest difference from the file's logits, as a share of its largest |logit|. */
 export function probe(network, norms, header) {
   const { check, init, input, bn } = header;
   const [channels, height, width] = input.shape;
   const size = channels * height * width;
   const pixels = images(keyOf(init.seed), check.n * size);
-  const largest = Math.max(...check.logits.flat().map(Math.abs));
+  const largest = greatest(check.logits.flat().map(Math.abs));
   let worst = 0;
   for (let i = 0; i < check.n; i++) {
     const data = Float64Array.from(pixels.subarray(i * size, (i + 1) * size));
     const logits = forward(network, norms, bn.eps, { data, channels, height, width });
     logits.forEach((value, o) => (worst = Math.max(worst, Math.abs(value - check.logits[i][o]))));
     insist(worst <= check.rtol * largest, "check.logits", "ProbeMismatch"); // NaN fails too
-    const behind = Math.max(...check.logits[i]) - check.logits[i][check.argmax[i]];
+    const behind = greatest(check.logits[i]) - check.logits[i][check.argmax[i]];
     insist(behind <= 2 * check.rtol * largest, "check.argmax", "ProbeMismatch");
   }
   return worst === 0 ? 0 : worst / largest;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 import pytest
 import rfc8785
 
+import bnonly
+from bnonly.errors import BadInput
+from bnonly.seedfile.header import Header, Input
 from tests.seedfile.forge import Forged
+from tests.seedfile.networks import pictures, trained
 from tests.seedfile.readers import NODE, answers, refusal
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="the second reader runs in node")
@@ -48,6 +53,27 @@ def worded(change: Callable[[str], str]) -> Callable[[Forged], Forged]:
         return forged
 
     return edit
+
+
+def info(number: str) -> Callable[[Forged], Forged]:
+    """A number of that spelling in info, and the digest of that text."""
+
+    def edit(forged: Forged) -> Forged:
+        forged.header["info"] = {"x": "X"}
+        del forged.header["header_sha256"]
+        text = rfc8785.dumps(forged.header).decode().replace('"X"', number)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        forged.header = text.replace(',"info":', f',"header_sha256":"{digest}","info":', 1)
+        return forged
+
+    return edit
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
 
 
 def tensor(name: str, change: Callable[[bytes], bytes], dtype: str | None = None) -> Callable[[Forged], Forged]:
@@ -101,6 +127,13 @@ EDITS: dict[str, tuple[str, Callable[[Forged], Forged], str | None]] = {
     "a field more inside": ("folded", put(1, "init", "extra"), BAD),
     "a field fewer": ("folded", without("info"), BAD),
     "info no object": ("folded", put([], "info"), BAD),
+    "nested 64 deep": ("folded", put(nested(63), "info"), None),
+    "nested 65 deep": ("folded", put(nested(64), "info"), BAD),
+    "number 2^53": ("folded", info("9007199254740992"), None),
+    "number 10^20": ("folded", info("100000000000000000000"), None),
+    "number 10^21": ("folded", info("1000000000000000000000"), BAD),
+    "number 2^53 + 1": ("folded", info("9007199254740993"), BAD),
+    "number of 5000 digits": ("folded", info("9" * 5000), BAD),
     "any info": ("folded", put({"deep": [[[{"a": [1, None]}]]]}, "info"), None),
     "architecture unknown": ("folded", put("cifar_vgg8", "arch", "id"), "UnsupportedFeature"),
     "architecture of no depth": ("folded", put("cifar_resnet9", "arch", "id"), "UnsupportedFeature"),
@@ -214,3 +247,26 @@ def test_edited(edited, name):
     expected = NAMES.get(expected, expected) if expected else None
     assert (said[name].get("error"), refusal(files[name])) == (expected, expected)
     assert ("ratio" in said[name]) == (expected is None)
+
+
+@pytest.mark.parametrize("deep", [64, 5000])
+def test_what_readers_would_refuse_is_not_written(tmp_path, deep):
+    """Once such a file was written, or the one who wrote it told to fetch it again."""
+    path, net = tmp_path / "net.safetensors", trained("none")
+    with pytest.raises(BadInput, match="info"):
+        bnonly.save(net, path, input=pictures(4), info=nested(deep))
+    with pytest.raises(BadInput, match="shorten info"):  # twice escaped: short enough inside, too long outside
+        bnonly.save(net, path, input=pictures(4), info={"quotes": '"' * 300_000})
+    odd = Input((3, 4, 4), (0.0,) * 3, (0.0, 1.0, 1.0), tuple("0123456789"))
+    with pytest.raises(BadInput, match=r"input\.std.*change what you give"):
+        bnonly.save(net, path, input=odd)
+    assert not path.exists()
+
+
+def test_large_numbers_in_info(tmp_path):
+    path, info = tmp_path / "net.safetensors", {"flops": 1e17, "more": [1e20, 1e21, -(2.0**53)]}
+    bnonly.save(trained("none"), path, input=pictures(4), info=info)
+    head = bnonly.load(path).stored
+    assert isinstance(head, Header)
+    assert head.info == info
+    assert "error" not in answers({"": path})[""]
