@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { isCount, isObject, parse, quote } from "./outer.mjs";
-import { countWeights, family } from "./plan.mjs";
+import { count, family } from "./plan.mjs";
 import { insist } from "./refusal.mjs";
 
 const FIELDS = [
@@ -47,8 +47,9 @@ const listOf = (value, length, test) => Array.isArray(value) && value.length ===
 function checkLimits({ arch, bn, input }) {
   insist(bn.channels <= LIMITS.channels, "bn.channels", "TooLarge");
   insist(input.shape[1] * input.shape[2] <= LIMITS.pixels, "input.shape", "TooLarge");
-  const count = countWeights(family(arch.id), arch.args.classes, LIMITS.weights);
-  insist(count <= LIMITS.weights, "arch", "TooLarge");
+  const { weights, channels } = count(family(arch.id), arch.args.classes, { ...LIMITS, channels: bn.channels });
+  insist(weights <= LIMITS.weights, "arch", "TooLarge");
+  insist(channels === bn.channels, "bn.channels", "PlanMismatch");
 }
 
 function checkVersion({ format, requires }) {

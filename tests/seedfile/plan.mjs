@@ -60,17 +60,30 @@ function* blocks(shape) {
 }
 
 const features = (shape) => shape.first * 2 ** (shape.stages.length - 1) * (shape.bottleneck ? 4 : 1);
-const scalars = ({ inputs, outputs, k }) => outputs * inputs * k * k + 2 * outputs;
 
-/** The number of parameters, or any number beyond `limit` if there are more than that. */
-export function countWeights(shape, classes, limit) {
-  let count = scalars(shape.stem) + classes * (features(shape) + 1);
+function* layers(shape) {
+  yield shape.stem;
   for (const { convs, shortcut } of blocks(shape)) {
-    for (const layer of convs) count += scalars(layer);
-    if (shortcut) count += scalars(shortcut);
-    if (count > limit) break;
+    yield* convs;
+    if (shortcut) yield shortcut;
   }
-  return count;
+}
+
+/** Parameters and BatchNorm channels, counted in plan order until there are more of either than that. */
+export function count(shape, classes, most) {
+  const so = { weights: 0, channels: 0 };
+  const within = () => so.weights <= most.weights && so.channels <= most.channels;
+  for (const { inputs, outputs, k } of layers(shape)) {
+    so.weights += outputs * inputs * k * k;
+    if (!within()) return so;
+    so.weights += outputs;
+    so.channels += outputs;
+    if (!within()) return so;
+    so.weights += outputs;
+    if (!within()) return so;
+  }
+  so.weights += classes * (features(shape) + 1);
+  return so;
 }
 
 /** The whole network: its parameters in plan order, and the layers, which know the places of theirs. */

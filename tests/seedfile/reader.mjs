@@ -28,8 +28,6 @@ export function read(path) {
   const network = build(family(header.arch.id), header.arch.args.classes, header.trained);
   const { plan } = network;
   insist(planDigest(plan) === header.plan_sha256, "plan_sha256", "PlanMismatch");
-  const channels = plan.reduce((sum, { role, dims }) => sum + (role === "gamma" ? dims[0] : 0), 0);
-  insist(channels === header.bn.channels, "bn.channels");
   checkConsequences(header);
   insist(sha256(buffer) === header.payload_sha256, "payload_sha256", "PayloadDigestMismatch");
   const norms = readTensors(tensors, header, plan);

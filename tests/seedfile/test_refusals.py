@@ -69,6 +69,11 @@ def info(number: str) -> Callable[[Forged], Forged]:
     return edit
 
 
+def vast(forged: Forged) -> Forged:
+    forged.header["bn"]["channels"] = 2**24
+    return put("cifar_wrn99998_999", "arch", "id")(forged)
+
+
 def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels - 1):
@@ -140,7 +145,8 @@ EDITS: dict[str, tuple[str, Callable[[Forged], Forged], str | None]] = {
     "architecture inherited": ("folded", put("constructor", "arch", "id"), "UnsupportedFeature"),
     "architecture of tomorrow": ("folded", put(2, "arch", "rev"), "UnsupportedVersion"),
     "architecture another": ("folded", put("cifar_resnet14", "arch", "id"), "PlanMismatch"),
-    "architecture too large": ("folded", put("cifar_wrn99998_999", "arch", "id"), "TooLarge"),
+    "architecture too large": ("folded", vast, "TooLarge"),
+    "architecture too wide": ("folded", put("cifar_wrn99998_999", "arch", "id"), "PlanMismatch"),
     "same architecture": ("folded", put("cifar_wrn8_1", "arch", "id"), None),
     "classes": ("folded", put(11, "arch", "args", "classes"), BAD),
     "classes true": ("folded", put(True, "arch", "args", "classes"), BAD),
@@ -168,7 +174,7 @@ EDITS: dict[str, tuple[str, Callable[[Forged], Forged], str | None]] = {
     "trained a number": ("folded", put([1], "trained"), BAD),
     "form unknown": ("folded", put("affine", "bn", "form"), "UnsupportedFeature"),
     "form another": ("folded", put("full", "bn", "form"), BAD),
-    "channels another": ("folded", put(335, "bn", "channels"), BAD),
+    "channels another": ("folded", put(335, "bn", "channels"), "PlanMismatch"),
     "channels too many": ("folded", put(2**24 + 1, "bn", "channels"), "TooLarge"),
     "channels a half": ("folded", put(335.5, "bn", "channels"), BAD),
     "eps negative": ("folded", put(-1e-5, "bn", "eps"), BAD),
