@@ -112,20 +112,8 @@ def test_versions_of_numpy(numpy, tmp_path):
     if (uv := shutil.which("uv")) is None:
         pytest.skip("uv is not installed")
     spec = f"numpy=={numpy}" if "." in numpy else f"numpy>={numpy}"
-    python = (
-        uv,
-        "run",
-        "--no-project",
-        "--isolated",
-        "--python",
-        sys.executable,
-        "--with",
-        spec,
-        "--with",
-        "rfc8785",
-        "python",
-    )
-    version, _ = told(NUMPY_ALONE, python=python)
+    wanted = ("--isolated", "--python", sys.executable, "--with", spec, "--with", "rfc8785")
+    version, _ = told(NUMPY_ALONE, python=(uv, "run", "--no-project", *wanted, "python"))
     assert version.startswith(numpy)
 
 
