@@ -56,7 +56,7 @@ class Family:
 
 FAMILIES = (
     Family(
-        r"cifar_resnet(?P<depth>\d{1,5})",
+        r"cifar_resnet(?P<depth>0|[1-9]\d{0,4})",
         "bnonly.networks.cifar_resnet:cifar_resnet",
         "bnonly.networks.layout:cifar_resnet",
         10,
@@ -65,7 +65,7 @@ FAMILIES = (
         tuple(f"cifar_resnet{depth}" for depth in (14, 32, 56, 110, 218, 434, 866)),
     ),
     Family(
-        r"cifar_wrn(?P<depth>\d{1,5})_(?P<factor>\d{1,3})",
+        r"cifar_wrn(?P<depth>0|[1-9]\d{0,4})_(?P<factor>0|[1-9]\d{0,2})",
         "bnonly.networks.cifar_resnet:cifar_resnet",
         "bnonly.networks.layout:cifar_resnet",
         10,
@@ -74,7 +74,7 @@ FAMILIES = (
         tuple(f"cifar_wrn14_{factor}" for factor in (1, 2, 4, 8, 16, 32)),
     ),
     Family(
-        r"resnet(?P<depth>\d{1,5})",
+        r"resnet(?P<depth>0|[1-9]\d{0,4})",
         "bnonly.networks.imagenet_resnet:imagenet_resnet",
         "bnonly.networks.layout:imagenet_resnet",
         1000,

@@ -45,7 +45,7 @@ def compare(net: nn.Module, header: Header) -> float:
     got, wanted = _logits(net, images(header.init.seed, header.input.shape, check.n)), np.array(check.logits)
     largest = float(np.abs(wanted).max())
     difference = float(np.abs(got - wanted).max()) if np.isfinite(got).all() else float("inf")
-    ratio = difference / largest if largest else float(difference > 0)
+    ratio = difference / largest if largest else float("inf") if difference else 0.0
     if ratio > check.rtol:
         raise ProbeMismatch("check.logits", f"within {check.rtol:g} of the largest", f"{ratio:.2g}")
     for image, (row, best) in enumerate(zip(wanted, check.argmax, strict=True)):

@@ -22,7 +22,7 @@ from bnonly.networks.registry import parse
 from bnonly.randomness.plan import RANDOM_VALUES
 from bnonly.randomness.values import values
 from bnonly.seedfile import codecs, container, probe
-from bnonly.seedfile.contents import Contents
+from bnonly.seedfile.contents import Contents, Limits
 from bnonly.seedfile.errors import NotStorable, SeedFileError
 from bnonly.seedfile.floats import DTYPES, rounded, stored
 from bnonly.seedfile.growing import Digest, places
@@ -257,6 +257,8 @@ def _check_input(given: Input, classes: int) -> None:
         raise BadInput(f"{len(given.labels)} labels do not name {classes} classes: give one a class, in order")
     if len(given.shape) != 3 or given.shape[0] != 3 or min(given.shape) < 1:
         raise BadInput(f"images of shape {given.shape} are impossible: say (3, height, width)")
+    if given.shape[1] * given.shape[2] > Limits.pixels:
+        raise BadInput(f"images of shape {given.shape} are larger than readers take: {Limits.pixels} pixels at most")
 
 
 def _text(header: Header) -> str:

@@ -15,7 +15,7 @@ const conv = (name, norm, inputs, outputs, k, stride = 1) => ({ name, norm, inpu
 
 /** id -> {stem, stages: blocks each, first: width of stage 1, pool, bottleneck}, or null for an unknown id. */
 export function family(id) {
-  const match = /^cifar_(?:resnet(\d{1,5})|wrn(\d{1,5})_(\d{1,3}))$/.exec(id);
+  const match = /^cifar_(?:resnet(0|[1-9]\d{0,4})|wrn(0|[1-9]\d{0,4})_(0|[1-9]\d{0,2}))$/.exec(id);
   if (match) {
     const depth = Number(match[1] ?? match[2]);
     const first = 16 * Number(match[3] ?? 1);
