@@ -5,6 +5,7 @@
     bnonly.freeze_all_but(net, "bn")                    # -> the parameters that train
     bnonly.save(net, "net.safetensors")                 # a seed and two numbers a channel
     net = bnonly.load("net.safetensors")                # the same network, verified, in eval mode
+    net = bnonly.from_pretrained("owner/name")          # from the Hugging Face Hub, or a folder
 
 torch is imported when one of these is first used.
 """
@@ -16,18 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnonly.networks import network
+    from bnonly.seedfile.hub import from_pretrained, push_to_hub, save_pretrained
     from bnonly.seedfile.loading import load
     from bnonly.seedfile.saving import save
     from bnonly.trainable import freeze_all_but
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "freeze_all_but", "load", "network", "save"]
+__all__ = [
+    "__version__",
+    "freeze_all_but",
+    "from_pretrained",
+    "load",
+    "network",
+    "push_to_hub",
+    "save",
+    "save_pretrained",
+]
 
 _HOMES = {
     "network": "bnonly.networks",
     "freeze_all_but": "bnonly.trainable",
     "save": "bnonly.seedfile.saving",
     "load": "bnonly.seedfile.loading",
+    "save_pretrained": "bnonly.seedfile.hub",
+    "from_pretrained": "bnonly.seedfile.hub",
+    "push_to_hub": "bnonly.seedfile.hub",
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,55 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """`write_atomically` of several files, which take their places in the order given; see `replacing_all`."""
+    with replacing_all(list(files)) as temporaries:
+        for temporary, data in zip(temporaries, files.values(), strict=True):
+            temporary.write_bytes(data)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary neighbour of `path` to write into, which takes its place when the block ends well.
 
     Raises BadInput, naming the path, where it cannot be written.
     """
+    with replacing_all([path]) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`replacing` of several: all are on the disk before the first takes its place, in the order given.
+
+    So a full disk leaves every old file; only a crash between two renames leaves some new and the later ones old.
+    """
+    ready: list[Path] = []
+    path = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
+        for path in paths:
+            ready.append(_neighbour(path))
+        yield ready
+        for path, temporary in zip(paths, ready, strict=True):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode shuts the group out
+            if path.is_dir():
+                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
+        for path, temporary in zip(paths, ready, strict=True):
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}): choose another place or make room") from error
+    finally:
+        for temporary in ready:
+            temporary.unlink(missing_ok=True)
+
+
+def _neighbour(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    return Path(name)
 
 
 def _umask() -> int:

@@ -57,6 +57,8 @@ def unpack(data: bytes) -> tuple[str, dict[str, Tensor], bytes]:
         raise CorruptFile("file", "at least 8 bytes", f"{len(data)}")
     size = int.from_bytes(data[:8], "little")
     if size > HEADER_LIMIT:
+        if data[:4] == b"PK\x03\x04" or (data[0] == 0x80 and 2 <= data[1] <= 5):
+            raise CorruptFile("file", "safetensors", "a pickle, as torch.save writes it, which is never opened here")
         raise TooLarge("header", f"at most {HEADER_LIMIT} bytes", size, CorruptFile.todo)
     if size > len(data) - 8:
         raise CorruptFile("header", f"{size} bytes", f"{len(data) - 8}: the file ends before")

@@ -7,6 +7,7 @@ from typing import Any
 from bnonly.errors import BadInput, GeneratorBroken
 
 __all__ = [
+    "ConfigMismatch",
     "CorruptFile",
     "FrozenDigestMismatch",
     "GeneratorBroken",
@@ -86,6 +87,12 @@ class ProbeMismatch(SeedFileError):
     """The network does not answer the probe images as it did where it was written."""
 
     todo = "its weights are right, its arithmetic is not: try another device, or another version of torch"
+
+
+class ConfigMismatch(SeedFileError):
+    """The config.json beside a file says something else than the file's header."""
+
+    todo = "the header is the truth: save the network again, or fetch both files again"
 
 
 class NotStorable(SeedFileError):
