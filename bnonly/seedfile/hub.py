@@ -59,8 +59,10 @@ def save_pretrained(
     here = Path(folder)
     try:
         old = (here / CARD).read_bytes()
-    except OSError:  # none, or none that can be read; what cannot be written is told below
+    except (FileNotFoundError, NotADirectoryError):  # a folder that cannot be is told when it is written
         old = None
+    except OSError as error:
+        raise BadInput(f"{here / CARD} cannot be read ({error.strerror}): make it readable, or remove it") from error
     if old is not None and not card.is_own_card(old):
         del files[CARD]
         packed = Packed(packed.data, packed.header, packed.zeros, (*packed.notes, f"{here / CARD} was kept as it is"))
@@ -266,8 +268,9 @@ def _remote_card(api: Any, repo: str, revision: str | None) -> bytes | None:
 
 def _library() -> Any:
     try:
+        import httpx2  # of version 2 on; its errors are told, too  # noqa: F401
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise BadInput("the Hugging Face Hub needs huggingface_hub: pip install 'bnonly[hub]'") from error
+        raise BadInput("the Hugging Face Hub needs huggingface_hub 2: pip install 'bnonly[hub]'") from error
     return huggingface_hub
