@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
@@ -28,6 +30,7 @@ def fold(norm: nn.BatchNorm2d) -> None:
     norm.running_var.fill_(unit_variance(norm.eps))
 
 
+@cache
 def unit_variance(eps: float) -> float:
     """The float32 v, next to 1 - eps, for which v + eps is 1 in float32: such a layer divides by exactly 1."""
     near = np.float32(1 - eps)

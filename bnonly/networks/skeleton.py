@@ -50,9 +50,9 @@ def grow(origin: Origin, supply: Callable[[Entry], NDArray[np.float32]]) -> nn.M
 
 def _fresh_statistics(norm: Any) -> None:
     """Running statistics off the meta device: mean 0, variance 1, no batch seen."""
-    shape = norm.running_mean.shape
-    norm.running_mean, norm.running_var = torch.zeros(shape), torch.ones(shape)
-    norm.num_batches_tracked = torch.tensor(0)
+    shape, buffers = norm.running_mean.shape, norm._buffers
+    buffers["running_mean"], buffers["running_var"] = torch.zeros(shape), torch.ones(shape)
+    buffers["num_batches_tracked"] = torch.tensor(0)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from bnonly.groups import parse_group
 from bnonly.networks.registry import Architecture
 from bnonly.networks.registry import parse as parse_architecture
 from bnonly.randomness.start import Start
-from bnonly.randomness.values import Entry, values
+from bnonly.randomness.values import Entry
 from bnonly.seedfile import codecs, container, header
 from bnonly.seedfile.errors import (
     CorruptFile,
@@ -28,7 +28,7 @@ from bnonly.seedfile.errors import (
     UnsupportedVersion,
 )
 from bnonly.seedfile.floats import loaded
-from bnonly.seedfile.growing import Digest, places
+from bnonly.seedfile.growing import Digest, drawn, places
 from bnonly.seedfile.header import Header
 from bnonly.seedfile.plan import Plan, bounded
 
@@ -60,10 +60,12 @@ class Contents:
         return started(self.header)
 
     def drawn(self, digest: Digest | None = None) -> Callable[[Entry], Floats]:
-        """What the seed gives for an entry; added to the digest on the way."""
+        """What the seed gives for an entry, asked for in plan order; added to the digest on the way."""
+        seeded = (entry for entry in self.plan.entries if self.plan.source(entry) != "file")
+        ready = drawn(seeded, self.header.init.seed, self.start)
 
         def draw(entry: Entry) -> Floats:
-            grown = values(entry, self.header.init.seed, self.start)
+            grown = next(ready)
             if digest is not None:
                 digest.add(grown, change=self.plan.source(entry) != "seed")
             return grown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnonly.randomness import bngen
-from bnonly.randomness.values import Entry
+from bnonly.randomness.start import Start
+from bnonly.randomness.values import Entry, values
 
-_WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than hashing
+_WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than the work
 
 
 class Digest:
@@ -47,6 +49,23 @@ class Digest:
     def _finish(self, left: int) -> None:
         while len(self._waiting) > left:
             self._waiting.popleft().result()
+
+
+def drawn(entries: Iterable[Entry], seed: int, start: Start) -> Iterator[NDArray[np.float32]]:
+    """The seed's values of each entry, in order. Large ones are drawn by two threads, one ahead of the caller."""
+    with ThreadPoolExecutor(2) as pool:
+        ahead: deque[Future[NDArray[np.float32]]] = deque()
+        for entry in entries:
+            if entry.size >= _WORTH_A_THREAD:
+                ahead.append(pool.submit(values, entry, seed, start))
+                if len(ahead) == 2:
+                    yield ahead.popleft().result()
+                continue
+            while ahead:
+                yield ahead.popleft().result()
+            yield values(entry, seed, start)
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def places(entry: Entry, seed: int, scalars: int) -> NDArray[np.int64]:

@@ -19,13 +19,11 @@ from bnonly.files import write_atomically
 from bnonly.networks import Origin
 from bnonly.networks.folded import FoldedBatchNorm2d
 from bnonly.networks.registry import parse
-from bnonly.randomness.plan import RANDOM_VALUES
-from bnonly.randomness.values import values
 from bnonly.seedfile import codecs, container, probe
 from bnonly.seedfile.contents import Contents, Limits
 from bnonly.seedfile.errors import NotStorable, SeedFileError
 from bnonly.seedfile.floats import DTYPES, rounded, stored
-from bnonly.seedfile.growing import Digest, places
+from bnonly.seedfile.growing import Digest, drawn, places
 from bnonly.seedfile.header import FORMS, Arch, Check, Header, Init, Input, Norms
 from bnonly.seedfile.header import parse as parse_header
 from bnonly.seedfile.loading import assembled
@@ -35,6 +33,7 @@ from bnonly.trainable import trained_groups
 Form = Literal["folded", "full"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Codec = Literal["raw", "mask", "rans"]
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 CODECS = {"raw": "raw", "mask": "mask", "rans": "rans-1"}
 """By the name that users type, the codec's id in the file."""
 
@@ -108,10 +107,10 @@ def save(
 def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str, Any] | None = None) -> Packed:
     """`save` without a file."""
     origin = _origin(net)
-    plan = _plan(net, origin)
     known: Header | None = getattr(net, "stored", None)
     # Not the parameters: those of random:K stand beside the weights, where state_dict puts them in.
-    state = {name: value.detach().cpu() for name, value in net.state_dict().items()}
+    state = {name: value.cpu() for name, value in net.state_dict().items()}
+    plan = _plan(net, state, origin)
     own = {entry.name: _host(state[entry.name]) for entry in plan.entries}
     frozen_sha256, scalars = _compared(own, plan, origin)
     coded, eps, notes = _coded(net, state, plan, how)
@@ -164,7 +163,7 @@ def _origin(net: nn.Module) -> Origin:
     return origin
 
 
-def _plan(net: nn.Module, origin: Origin) -> Plan:
+def _plan(net: nn.Module, state: Mapping[str, Tensor], origin: Origin) -> Plan:
     trained = trained_groups(net)
     if "all" in trained:
         raise NotStorable("trained", "a group that leaves something to the seed", "all: every weight was trained")
@@ -174,7 +173,7 @@ def _plan(net: nn.Module, origin: Origin) -> Plan:
     if drawn_from != origin.seed:
         raise NotStorable("random:K", f"positions from the network's own seed {origin.seed}", f"seed {drawn_from}")
     entries = tuple(parse(origin.name).entries(origin.classes))
-    own = {name: tuple(p.shape) for name, p in net.named_parameters() if name.rpartition(".")[2] != RANDOM_VALUES}
+    own = {name: tuple(value.shape) for name, value in state.items() if name.rpartition(".")[2] not in _STATISTICS}
     wanted = {entry.name: entry.shape for entry in entries}
     if odd := sorted(name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name)):
         here, there = own.get(odd[0], "none"), wanted.get(odd[0], "none")
@@ -195,17 +194,16 @@ def _compared(
     """
     scalars = []
     with Digest() as digest:
-        for entry in plan.entries:
-            if (source := plan.source(entry)) == "file":
-                continue
-            drawn, mine = values(entry, origin.seed, origin.start), own[entry.name]
-            digest.add(drawn, change=source != "seed")
+        seeded = [entry for entry in plan.entries if plan.source(entry) != "file"]
+        for entry, grown in zip(seeded, drawn(seeded, origin.seed, origin.start), strict=True):
+            source, mine = plan.source(entry), own[entry.name]
+            digest.add(grown, change=source != "seed")
             if source == "seed+file":
                 at = places(entry, origin.seed, plan.scalars)
                 scalars.append(mine.reshape(-1)[at])
-                drawn.reshape(-1)[at] = scalars[-1]
-            if not np.array_equal(drawn, mine):
-                changed = int((drawn != mine).sum())
+                grown.reshape(-1)[at] = scalars[-1]
+            if not np.array_equal(grown, mine):
+                changed = int((grown != mine).sum())
                 groups = "+".join(plan.trained) or "none"
                 raise NotStorable(
                     entry.name,
