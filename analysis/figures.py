@@ -127,11 +127,9 @@ def accuracy_by_bytes(table: pd.DataFrame) -> Figure:
                     axes.scatter(
                         points["bytes"], points["top1"], s=30, marker=marker, color=colours[depth], alpha=alpha
                     )
-        for _, point in table.query("form == 'whole' and codec == 'raw'").iterrows():
-            place = (float(point["bytes"]), float(point["top1"]))
-            axes.annotate(
-                point["dtype"], place, xytext=(0, 6), textcoords="offset points", ha="center", size="x-small"
-            )
+        whole = table.query("form == 'whole' and codec == 'raw'")
+        for x, y, dtype in zip(whole["bytes"].tolist(), whole["top1"].tolist(), whole["dtype"].tolist(), strict=True):
+            axes.annotate(dtype, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", size="x-small")
         axes.set_xscale("log")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlabel="bytes of the file", ylabel="test accuracy (top-1)")

@@ -25,7 +25,7 @@ INFO = {"data": "cifar10", "epochs": 160, "group": "bn", "run": "0123456789", "t
 
 
 def measure(rows: list[dict[str, Any]], depths: Sequence[int]) -> list[dict[str, Any]]:
-    """A row a limit of these depths, from the rows of sizes.csv. Without a step that loses little enough, none for rans."""
+    """A row a limit of these depths, from the rows of sizes.csv; where every step loses too much, none for rans."""
     steps = {depth: step for depth in {row["depth"] for row in rows} if (step := coarsest(rows, depth)) is not None}
     found = []
     for depth in depths:

@@ -62,3 +62,35 @@ def test_the_page_escapes_text_and_keeps_figures():
     html = page("a < b", "lead & more", [Section("h<i>", ["<script>"], figure="<svg></svg>", caption="c")], "foot")
     assert "a &lt; b" in html and "lead &amp; more" in html and "&lt;script&gt;" in html
     assert "<svg></svg>" in html and "<script>" not in html
+
+
+def test_sizes_have_a_marker_a_way_and_a_colour_a_depth():
+    ways = [
+        ("folded", "raw"),
+        ("folded", "mask"),
+        ("folded", "rans"),
+        ("full", "raw"),
+        ("whole", "raw"),
+        ("whole", "xz"),
+    ]
+    rows = [
+        {
+            "depth": depth,
+            "epochs": 3,
+            "form": form,
+            "codec": codec,
+            "dtype": "fp16",
+            "clamp": clamp,
+            "bytes": 900,
+            "top1": 0.5,
+        }
+        for depth in (8, 14)
+        for form, codec in ways
+        for clamp in ((0.0, 0.05) if form == "folded" else (None,) if form == "whole" else (0.0,))
+    ]
+    figure = figures.accuracy_by_bytes(pd.DataFrame(rows))
+    (axes,) = figure.axes
+    drawn = sum(len(points.get_offsets()) for points in axes.collections)
+    assert drawn == len(rows)
+    assert axes.get_xscale() == "log"
+    assert "ResNet-14, epochs: 3" in figures.svg(figure, "sizes")
