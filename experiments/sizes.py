@@ -195,13 +195,11 @@ def _trained_with(result: dict[str, Any]) -> str:
     return f"torch {made['torch']}, {made['device']}, {made['threads']} threads"
 
 
-def conditions(command: str) -> dict[str, Any]:
-    """What the measurements were made with, as columns."""
-    import torch
+def conditions(command: str, device: str = "auto") -> dict[str, Any]:
+    """What the measurements were made with, as columns. device: as a configuration names it."""
+    from bnonly.training.environment import environment, pick_device
 
-    from bnonly.training.environment import environment
-
-    facts = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    facts = environment(pick_device(device))
     return {
         "device": f"{facts['device']} ({facts['device_name']}, {facts['cpu_capability']})",
         "threads": facts["threads"],
@@ -289,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     results = options.results or (RESULTS if options.preset == "cpu" else options.out)
     if options.timings:
-        shared = conditions(f"python -m experiments.sizes --timings --rounds {options.rounds}")
+        shared = conditions(f"python -m experiments.sizes --timings --rounds {options.rounds}", "cpu")
         write_table([row | shared for row in sizes_timings.measure(options.rounds)], results / "sizes_timings.csv")
         print(results / "sizes_timings.csv")
         return 0

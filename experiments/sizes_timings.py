@@ -1,10 +1,11 @@
 """What saving and loading a seed+BN file cost: seconds and memory beyond a process that has imported torch.
 
-Each measurement is a process of its own: torch is imported, then the clock starts. Saving: of a network that is
-there. Loading: from the import of bnonly to a network that has answered, every digest and the probe images compared.
-Beside them the bare float32 weights through safetensors, to and from tensors in memory, with nothing compared and no
-network built: the least that any whole file costs. The four alternate; medians. Memory is the highest resident set
-above that before the clock started, so the loaded network itself is in it. Only Linux says it.
+Each measurement is a process of its own on the CPU: torch is imported, then the clock starts. Saving: of a network
+that is there, importing what writes it. Loading: from the import of bnonly to a network that has answered, every
+digest and the probe images compared. Beside them the bare float32 weights through safetensors, to and from tensors
+in memory, with nothing compared and no network built: the least that any whole file costs. The four alternate;
+medians. Memory is the highest resident set above that before the clock started, so the loaded network itself is in
+it. Only Linux says it.
 
 `python -m experiments.sizes --timings` writes the table.
 """
@@ -48,27 +49,29 @@ def measure(rounds: int, networks: tuple[str, ...] = NETWORKS) -> list[dict[str,
                 _in_a_process(deed, name, _file(place, name, deed))
         for name, deed in track(turns, len(turns), f"timing {len(turns)} processes"):
             figures.setdefault((name, deed), []).append(_in_a_process(deed, name, _file(place, name, deed)))
-    rows = []
-    for (name, deed), taken in sorted(figures.items(), key=lambda item: networks.index(item[0][0])):
-        seconds, peaks = [each["seconds"] for each in taken], [each["peak"] for each in taken]
-        first = taken[0]
-        peak = None if None in peaks else median(peaks)
-        rows.append(
-            {
-                "network": name,
-                "what": deed,
-                "bytes": first["bytes"],
-                "seconds_median": round(median(seconds), 4),
-                "seconds_least": round(min(seconds), 4),
-                "seconds_most": round(max(seconds), 4),
-                "peak_bytes_median": "" if peak is None else round(peak),
-                "inflated_bytes": first["inflated"],
-                "peak_over_inflated": "" if peak is None else round(peak / first["inflated"], 3),
-                "rounds": rounds,
-                "trained": False,
-            }
-        )
-    return rows
+    return [_row(name, deed, figures[name, deed]) for name in networks for deed in DEEDS]
+
+
+def _row(name: str, deed: str, taken: list[dict[str, Any]]) -> dict[str, Any]:
+    seconds, peaks, inflated = (
+        [each["seconds"] for each in taken],
+        [each["peak"] for each in taken],
+        taken[0]["inflated"],
+    )
+    peak = None if None in peaks else median(peaks)
+    return {
+        "network": name,
+        "what": deed,
+        "bytes": taken[0]["bytes"],
+        "seconds_median": round(median(seconds), 4),
+        "seconds_least": round(min(seconds), 4),
+        "seconds_most": round(max(seconds), 4),
+        "peak_bytes_median": "" if peak is None else round(peak),
+        "inflated_bytes": inflated,
+        "peak_over_inflated": "" if peak is None else round(peak / inflated, 3),
+        "rounds": len(taken),
+        "trained": False,
+    }
 
 
 def _file(place: str, name: str, deed: str) -> Path:
