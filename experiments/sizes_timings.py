@@ -3,9 +3,9 @@
 Each measurement is a process of its own on the CPU: torch is imported, then the clock starts. Saving: of a network
 that is there, importing what writes it. Loading: from the import of bnonly to a network that has answered, every
 digest and the probe images compared. Beside them the bare float32 weights through safetensors, to and from tensors
-in memory, with nothing compared and no network built: the least that any whole file costs. The four alternate;
-medians. Memory is the highest resident set above that before the clock started, so the loaded network itself is in
-it. Only Linux says it.
+in memory, each value looked at once, nothing compared and no network built: the least that any whole file costs.
+The four alternate; medians. Memory is the highest resident set above that before the clock started, so the loaded
+network itself is in it. Only Linux says it.
 
 `python -m experiments.sizes --timings` writes the table.
 """
@@ -122,7 +122,10 @@ def _whole(deed: str, net: Any, path: Path) -> dict[str, Any]:
     from safetensors.torch import load_file, save_file
 
     if deed == "whole load":
-        return load_file(path)
+        tensors = load_file(path)
+        for value in tensors.values():
+            value.sum()  # until then the file is only mapped, not read
+        return tensors
     state = net.state_dict()
     save_file(state, path)
     return state

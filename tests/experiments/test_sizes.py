@@ -72,6 +72,20 @@ def test_targets_hold_each_file_against_its_limit(smoke):
     assert (smoke / "sizes.png").stat().st_size > 10_000
 
 
+def test_the_committed_table_is_whole_and_of_verified_files():
+    rows = read(sizes.RESULTS / "sizes.csv")
+    for depth in {row["depth"] for row in rows}:
+        own = [row for row in rows if row["depth"] == depth]
+        assert len(own) == 35 and len({row["run"] for row in own}) == 1
+        assert all(row["verified"] == ("" if row["form"] == "whole" else "True") for row in own)
+        exact = next(row for row in own if (row["form"], row["dtype"], row["codec"]) == ("folded", "fp32", "raw"))
+        assert abs(float(exact["points_lost"])) <= 0.02  # an image or two of 10,000
+        for field in ("device", "threads", "computed_in", "seed", "epochs", "torch", "git", "command"):
+            assert all(row[field] for row in own)
+    for row in read(sizes.RESULTS / "sizes_targets.csv"):
+        assert row["within"] == str(int(row["bytes"]) <= int(row["limit"]))
+
+
 def test_the_runs_are_those_of_bnonly_fit():
     command = "--group bn --network.name cifar_resnet56 --data.source cifar10 --data.path cifar --training.epochs 30 "
     command += "--training.memory_format channels_last --training.threads 2 --tracking off --experiment seedfile"
