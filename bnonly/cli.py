@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -43,6 +44,8 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run a verb; the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a label in a terminal that has no such letter
     return guarded(lambda: _run(arguments))
 
 

@@ -41,6 +41,11 @@ class Interrupted(BnonlyError):
     status = 130
 
 
+def printable(text: str) -> str:
+    """With control characters spelled out: a text from outside must not move the cursor or begin a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def guarded(call: Callable[[], int | None]) -> int:
     """The exit status of a command. What is the user's or the machine's to mend ends in one sentence, not a trace."""
     try:
@@ -54,8 +59,8 @@ def guarded(call: Callable[[], int | None]) -> int:
     except OSError as error:
         sentence, status = f"{error.filename or 'a file'}: {error.strerror or error}", 1
     except MemoryError as error:
-        sentence, status = f"not enough memory ({error}): ask for less", 1
+        sentence, status = f"not enough memory{f' ({error})' if str(error) else ''}: ask for less", 1
     except KeyboardInterrupt:
         sentence, status = "stopped", 130
-    print(f"bnonly: {sentence}", file=sys.stderr)
+    print(f"bnonly: {printable(sentence)}", file=sys.stderr)
     return status

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +50,15 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """
     ready: list[Path] = []
     path = None
+    paths = [check_place(path) for path in paths]
     try:
         for path in paths:
             ready.append(_neighbour(path))
         yield ready
-        for path, temporary in zip(paths, ready, strict=True):
+        for temporary in ready:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())  # mkstemp's own mode shuts the group out
-            if path.is_dir():
-                raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
         for path, temporary in zip(paths, ready, strict=True):
             os.replace(temporary, path)
     except OSError as error:
@@ -68,6 +66,14 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
     finally:
         for temporary in ready:
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> Path:
+    """The file that `path` names, links followed. Raises BadInput where something other than a file is there."""
+    whole = Path(os.path.realpath(path))  # else a link would be replaced, and not what it points to
+    if whole.exists() and not whole.is_file():
+        raise BadInput(f"{path} cannot be written: {'a folder' if whole.is_dir() else 'no ordinary file'} is there")
+    return whole
 
 
 def _neighbour(path: Path) -> Path:

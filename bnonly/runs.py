@@ -48,6 +48,18 @@ class RunFolder:
     def gamma(self, epoch: int) -> Path:
         return self.path / "gamma" / f"epoch-{epoch:03d}.safetensors"
 
+    def own_files(self) -> set[Path]:
+        """What the run itself reads and writes, gamma's files aside, resolved."""
+        names = (
+            "config.yaml",
+            "metrics.jsonl",
+            "last.ckpt",
+            "last.ckpt.previous",
+            "final.safetensors",
+            "result.json",
+        )
+        return {(self.path / name).resolve() for name in names}
+
     def result(self) -> dict[str, Any] | None:
         """What the run ended with, or None while it has not."""
         try:

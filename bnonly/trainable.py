@@ -6,7 +6,7 @@ convolution channels by type; nothing is found by its name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,9 @@ def trained_groups(net: nn.Module) -> tuple[str, ...]:
 def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
     known = [part for part in (*trained_groups(net), *parts) if part != "none"]
     object.__setattr__(net, "trained", tuple(dict.fromkeys(known)))
+    if (header := getattr(net, "stored", None)) is not None:
+        # What its file says of accuracy and training will not be true of what comes now.
+        object.__setattr__(net, "stored", replace(header, info={}))
     if random_count(parts):
         object.__setattr__(net, "positions_seed", seed)
 

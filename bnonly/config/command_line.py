@@ -34,6 +34,14 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, **options | {"width": 80})
 
 
+def user_path(text: str) -> Path:
+    """An argument that is a path; ~ is the home, also behind an =, where shells leave it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with errors as one sentence and the nearest known flag or choice."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
 from bnonly.data.cores import usable_cores
 from bnonly.data.folder import opened
 from bnonly.data.listing import ImageFiles, listed
@@ -19,12 +19,14 @@ _AT_ONCE = 1024
 
 def parser() -> argparse.ArgumentParser:
     parser = Parser(prog="bnonly images", description="Decode every image of a folder once and name those that fail.")
-    parser.add_argument("path", type=Path, metavar="PATH", help="holds train/<class>/* and test/<class>/* or val/")
+    parser.add_argument(
+        "path", type=user_path, metavar="PATH", help="holds train/<class>/* and test/<class>/* or val/"
+    )
     return parser
 
 
 def main(argv: list[str]) -> int:
-    path = parser().parse_args(argv).path.expanduser()
+    path = parser().parse_args(argv).path
     classes, *parts = listed(path)
     count = sum(map(len, parts))
     broken = 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
 from bnonly.progress import console
 
 if TYPE_CHECKING:
@@ -14,9 +13,9 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     parser = Parser(prog="bnonly deploy", description="Write a seed+BN file's network for another runtime.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="a seed+BN file, as `bnonly export` writes it")
+    parser.add_argument("file", type=user_path, metavar="FILE", help="a seed+BN file, as `bnonly export` writes it")
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="NET", required=True, help="what to write; ends in .onnx or .pt2"
+        "-o", "--out", type=user_path, metavar="NET", required=True, help="what to write; ends in .onnx or .pt2"
     )
     parser.add_argument(
         "--compact", action="store_true", help="leave dead channels out, exactly; otherwise BatchNorm is folded in"
@@ -31,16 +30,18 @@ def main(argv: list[str]) -> int:
     from bnonly.deploy.compact import compact, folded
     from bnonly.deploy.cost import cost, latency
     from bnonly.deploy.export import check_path, export
+    from bnonly.files import check_place
     from bnonly.seedfile import load
 
-    out = options.out.expanduser()
+    out = options.out
     check_path(out)
-    net: Any = load(options.file.expanduser())
+    check_place(out)
+    net: Any = load(options.file)
     shape = tuple(net.stored.input.shape)
     smaller = compact(net) if options.compact else folded(net)
     say = console().print
     say(f"writing {out}", markup=False)
-    size = export(smaller, out, shape, _facts(net))
+    size = export(smaller, out, shape, _facts(net), like=net)
     say("timing both networks in turns", markup=False)
     times = latency(net, smaller, torch.zeros(1, *shape))
     print(f"{net.origin.name}, seed {net.origin.seed}, for images of {' x '.join(map(str, shape))}")

@@ -44,11 +44,18 @@ def check_path(path: Path) -> None:
         raise BadInput(f"writing {path.name} needs {' and '.join(missing)}: pip install 'bnonly[onnx]'")
 
 
-def export(net: nn.Module, path: Path, shape: tuple[int, int, int], facts: Mapping[str, Any] | None = None) -> int:
+def export(
+    net: nn.Module,
+    path: Path,
+    shape: tuple[int, int, int],
+    facts: Mapping[str, Any] | None = None,
+    like: nn.Module | None = None,
+) -> int:
     """Write a network in eval mode, for images of `shape`, to an .onnx or .pt2 file; the file's bytes.
 
     facts: what a reader should know, for example name, seed, labels, mean and std; plain values, kept in ONNX's
     metadata_props as JSON (strings as they are), in a .pt2 as the extra file bnonly.json. `input` is added to them.
+    like: the network that `net` was made from, whose logits the file must give; `net` itself unless given.
     Raises BadInput for a path that check_path refuses and for a network too large; ExportFailed, and nothing is
     written, where the exporter gives up or the file gives other logits than the network (max|difference| above RTOL *
     max|logit|, for one image or three).
@@ -59,7 +66,7 @@ def export(net: nn.Module, path: Path, shape: tuple[int, int, int], facts: Mappi
     with _quiet(path):
         data = write(net, torch.zeros(2, *shape), known)
         run = read(data)
-        _check(net, run, shape, path)
+        _check(like or net, run, shape, path)
     write_atomically(path, data)
     return len(data)
 

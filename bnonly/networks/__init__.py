@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING
 
+from bnonly.errors import BadInput
 from bnonly.networks.registry import parse
 from bnonly.randomness.start import Start
 
@@ -33,5 +35,10 @@ def network(name: str, seed: int, *, classes: int | None = None, start: Start | 
     from bnonly.networks.skeleton import grow
     from bnonly.randomness.values import values
 
-    classes = classes or architecture.family.classes
+    try:
+        seed, classes = index(seed), architecture.family.classes if classes is None else index(classes)
+    except TypeError:
+        raise BadInput(f"seed {seed!r} and classes {classes!r} are whole numbers: give such") from None
+    if classes < 1:
+        raise BadInput(f"a network of {classes} classes is impossible: give at least 1")
     return grow(Origin(name, seed, start, classes), lambda entry: values(entry, seed, start))

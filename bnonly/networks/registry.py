@@ -109,7 +109,7 @@ class Architecture:
     def _call(self, place: str, classes: int | None) -> Any:
         module, _, function = place.partition(":")
         make = getattr(import_module(module), function)
-        return make(**self.arguments, classes=classes or self.family.classes)
+        return make(**self.arguments, classes=self.family.classes if classes is None else classes)
 
 
 def parse(name: str) -> Architecture:

@@ -51,8 +51,9 @@ def grow(origin: Origin, supply: Callable[[Entry], NDArray[np.float32]]) -> nn.M
 def _fresh_statistics(norm: Any) -> None:
     """Running statistics off the meta device: mean 0, variance 1, no batch seen."""
     shape, buffers = norm.running_mean.shape, norm._buffers
-    buffers["running_mean"], buffers["running_var"] = torch.zeros(shape), torch.ones(shape)
-    buffers["num_batches_tracked"] = torch.tensor(0)
+    buffers["running_mean"] = torch.zeros(shape, dtype=torch.float32, device="cpu")
+    buffers["running_var"] = torch.ones(shape, dtype=torch.float32, device="cpu")
+    buffers["num_batches_tracked"] = torch.tensor(0, device="cpu")
 
 
 @contextmanager

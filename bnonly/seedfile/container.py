@@ -20,6 +20,8 @@ from bnonly.seedfile.errors import CorruptFile, TooLarge
 WIDTHS = {"F32": 4, "BF16": 2, "F16": 2, "U16": 2, "U8": 1}
 """Bytes a value by dtype, in the order in which safetensors sorts tensors."""
 
+OTHER_KIND = "it is a safetensors file, but no seed+BN file, which `bnonly export RUN -o FILE` writes"
+
 HEADER_LIMIT = 1 << 20
 
 
@@ -49,6 +51,19 @@ def payload_sha256(tensors: Mapping[str, Tensor]) -> str:
     for name in _order(tensors):
         total.update(tensors[name].data)
     return total.hexdigest()
+
+
+def length(data: bytes) -> int:
+    """Bytes of the whole file, as the header says that `data` begins with; its own where that says nothing whole."""
+    size = 8 + int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > len(data):
+        return len(data)
+    try:
+        outer = parse_json(data[8:size], "header")
+        ends = [entry["data_offsets"][1] for name, entry in outer.items() if name != "__metadata__"]
+        return size + max((end for end in ends if type(end) is int), default=0)
+    except (CorruptFile, TypeError, LookupError):
+        return len(data)  # what is wrong with it will be found out
 
 
 def unpack(data: bytes) -> tuple[str, dict[str, Tensor], bytes]:
@@ -106,7 +121,7 @@ def _refused(name: str) -> Any:
 def _metadata(metadata: Any) -> str:
     if not isinstance(metadata, dict) or list(metadata) != ["bnonly"] or not isinstance(metadata["bnonly"], str):
         got = list(metadata) if isinstance(metadata, dict) else metadata
-        raise CorruptFile("__metadata__", "exactly one text, under the key bnonly", got)
+        raise CorruptFile("__metadata__", "exactly one text, under the key bnonly", got, OTHER_KIND)
     return metadata["bnonly"]
 
 
@@ -116,7 +131,7 @@ def _tensor(name: str, entry: Any, buffer: bytes) -> Tensor:
         raise CorruptFile(f"tensor {name!r}", "dtype, shape and data_offsets", entry)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if dtype not in WIDTHS:
-        raise CorruptFile(f"tensor {name!r}, dtype", " or ".join(WIDTHS), dtype)
+        raise CorruptFile(f"tensor {name!r}, dtype", " or ".join(WIDTHS), dtype, OTHER_KIND)
     if not all(type(number) is int and 0 <= number < 1 << 40 for number in [*shape, *offsets]) or len(shape) > 8:
         raise CorruptFile(f"tensor {name!r}", "whole numbers from 0 up", entry)
     if len(offsets) != 2 or offsets[1] > len(buffer) or offsets[1] - offsets[0] != WIDTHS[dtype] * prod(shape):

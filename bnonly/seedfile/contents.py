@@ -39,6 +39,7 @@ Floats = NDArray[np.float32]
 class Limits:
     """What a file may ask for at most. Nothing is built or allocated for one that asks for more."""
 
+    bytes: int = 1 << 30
     channels: int = 1 << 24
     weights: int = 1 << 31
     pixels: int = 1 << 18
@@ -104,15 +105,26 @@ class Contents:
 
 def open_file(path: Path, limits: Limits | None = None) -> Contents:
     """`read` of a file. Its errors name the file; a missing one is a BadInput."""
+    limits = limits or Limits()
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read ({error.strerror}): name a file that `bnonly export` wrote") from error
-    try:
-        return read(data, limits)
+        return read(_bytes(path, limits), limits)
     except SeedFileError as error:
         error.file = str(path)
         raise
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError, and so is a BadInput
+        if isinstance(error, BadInput):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"{path} cannot be read ({reason}): name a file that `bnonly export` wrote") from error
+
+
+def _bytes(path: Path, limits: Limits) -> bytes:
+    """As many as the header speaks of, and one more, which is one too many, if it is there."""
+    with path.open("rb") as file:
+        data = file.read(8 + container.HEADER_LIMIT)
+        if (whole := container.length(data)) > limits.bytes:
+            raise TooLarge("file", f"at most {limits.bytes} bytes", whole)
+        return data + file.read(max(0, whole + 1 - len(data)))
 
 
 def read(data: bytes, limits: Limits | None = None) -> Contents:

@@ -12,7 +12,7 @@ from torch import nn
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
 from bnonly.errors import BadInput
-from bnonly.files import write_atomically
+from bnonly.files import check_place, write_atomically
 from bnonly.measure.accuracy import Score, evaluate
 from bnonly.progress import track
 from bnonly.runs import RunFolder
@@ -46,6 +46,8 @@ def export(folder: RunFolder, path: Path, how: How, *, measure: bool = True, dat
     these images lie now, if not where the run had them. Raises BadInput for a run that is not finished, and
     `seedfile.errors.NotStorable` for one that a seed does not bring back.
     """
+    if check_place(path) in folder.own_files():
+        raise BadInput(f"{path} belongs to the run itself: name another file, for example net.safetensors beside it")
     net = trained_network(folder)
     config, result = folder.config(), folder.result()
     assert config is not None and result is not None, "trained_network has read both"

@@ -8,7 +8,7 @@ from typing import Any
 
 import rfc8785
 
-from bnonly.seedfile.container import HEADER_LIMIT, parse_json
+from bnonly.seedfile.container import HEADER_LIMIT, OTHER_KIND, parse_json
 from bnonly.seedfile.errors import (
     CorruptFile,
     HeaderDigestMismatch,
@@ -162,6 +162,8 @@ def parse(text: str, limit: int = HEADER_LIMIT) -> Header:
         raise TooLarge("header", f"at most {limit} bytes", len(data))
     whole_text = parse_json(data, "header")
     fields = Fields(whole_text)
+    if "format" not in whole_text:
+        raise CorruptFile("format", FORMAT, "nothing", OTHER_KIND)
     if (version := fields.text("format")) != FORMAT:
         raise UnsupportedVersion("format", FORMAT, version)
     requires = fields.each("requires", text_of)

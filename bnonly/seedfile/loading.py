@@ -47,13 +47,14 @@ def network_of(contents: Contents, *, verify: bool = True) -> nn.Module:
         net = assembled(contents, contents.drawn(digest if verify else None))
         if verify:
             contents.check_frozen(digest)
-    if verify:
-        probe.compare(net, head)
-    for name, value in {"stored": head, "trained": head.trained, "positions_seed": head.init.seed}.items():
+    ratio = probe.compare(net, head) if verify else None
+    facts = {"stored": head, "trained": head.trained, "positions_seed": head.init.seed, "probe": ratio}
+    for name, value in facts.items():
         object.__setattr__(net, name, value)  # plain attributes, which nn.Module keeps no record of
     return net
 
 
+@torch.inference_mode(False)  # or its values could never train
 def assembled(contents: Contents, draw: Callable[[Entry], NDArray[np.float32]]) -> nn.Module:
     """The network in eval mode, its seeded parameters given by draw, with the file's BatchNorm layers."""
     head = contents.header

@@ -88,7 +88,10 @@ def trained_network(folder: RunFolder) -> nn.Module:
     """A finished run's network on the CPU: grown from the seed, the trained values and buffers put in."""
     config, result = folder.config(), folder.result()
     if config is None or result is None:
-        raise BadInput(f"{folder.path} is no finished run: finish it with `bnonly fit -c {folder.path}/config.yaml`")
+        what = f"{folder.path} is no finished run"
+        if config is None:
+            raise BadInput(f"{what}: name a run's folder, as `bnonly fit` prints it")
+        raise BadInput(f"{what}: finish it with `bnonly fit -c {folder.path}/config.yaml`")
     net = run_network(config, len(result["classes"]))
     try:
         restore_trained(net, load_file(folder.final))

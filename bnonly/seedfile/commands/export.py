@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
 from bnonly.progress import console
 from bnonly.runs import RunFolder
 
@@ -19,8 +19,10 @@ def parser() -> Parser:
     parser = Parser(
         "bnonly export", "Store a finished run as its seed and what was trained; score it before and after."
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, as `bnonly fit` prints it")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="for example net.safetensors")
+    parser.add_argument("run", type=user_path, metavar="RUN", help="a run's folder, as `bnonly fit` prints it")
+    parser.add_argument(
+        "-o", "--out", type=user_path, required=True, metavar="FILE", help="for example net.safetensors"
+    )
     parser.add_argument(
         "--form",
         choices=("folded", "full"),
@@ -48,7 +50,7 @@ def parser() -> Parser:
         help="for rans: steps a standard deviation, a power of two to 1024 (default: 32)",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="where the run's images are now, if they have moved"
+        "--data", type=user_path, metavar="PATH", help="where the run's images are now, if they have moved"
     )
     parser.add_argument("--no-measure", action="store_true", help="do not score; needs no images")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
@@ -120,4 +122,4 @@ def _number(text: str) -> Any:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    return int(value) if value.is_integer() else value
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value

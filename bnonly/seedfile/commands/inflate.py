@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
 from bnonly.errors import BadInput
 
 
 def parser() -> Parser:
     parser = Parser("bnonly inflate", "Write the plain state_dict of a seed+BN file, for tools that know no seeds.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="a seed+BN file")
+    parser.add_argument("file", type=user_path, metavar="FILE", help="a seed+BN file")
     parser.add_argument(
-        "-o", "--out", type=Path, required=True, metavar="STATE", help="for example state.safetensors"
+        "-o", "--out", type=user_path, required=True, metavar="STATE", help="for example state.safetensors"
     )
     return parser
 
@@ -21,11 +21,12 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.out.resolve() == options.file.resolve():
         raise BadInput(f"{options.out} is the file itself: name another place for the state_dict")
-    from bnonly.files import write_safetensors
-    from bnonly.seedfile.contents import open_file
+    from bnonly.files import check_place, write_safetensors
     from bnonly.seedfile.loading import load
 
-    net, head = load(options.file), open_file(options.file).header
+    check_place(options.out)
+    net: Any = load(options.file)
+    head = net.stored
     state = {name: value.numpy() for name, value in net.state_dict().items()}
     write_safetensors(options.out, state, {"arch": head.arch.id, "classes": head.arch.classes, "form": head.bn.form})
     print(f"{options.out.stat().st_size:,} bytes, {len(state)} tensors of {head.arch.id}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
+from bnonly.errors import printable
 from bnonly.seedfile.contents import Contents, open_file
 
 
 def parser() -> Parser:
     parser = Parser("bnonly inspect", "Show what a seed+BN file holds; its digests, but the weights', are compared.")
-    parser.add_argument("file", type=Path, metavar="FILE", help="a seed+BN file")
+    parser.add_argument("file", type=user_path, metavar="FILE", help="a seed+BN file")
     parser.add_argument("--json", action="store_true", help="the header as it stands, and what the file amounts to")
     return parser
 
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"file": str(options.file), **facts(contents)}, indent=2, ensure_ascii=False))
         return 0
     for name, value in _lines(contents):
-        print(f"{name:<15}{value}")
+        print(f"{name:<15}{printable(value)}")
     return 0
 
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.command_line import Parser, user_path
 
 
 def parser() -> Parser:
     parser = Parser(
         "bnonly verify", "Compare every digest of a seed+BN file, and the network's answers to two images."
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="a seed+BN file")
+    parser.add_argument("file", type=user_path, metavar="FILE", help="a seed+BN file")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     return parser
 
 
 def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
-    from bnonly.seedfile import probe
     from bnonly.seedfile.contents import open_file
     from bnonly.seedfile.errors import SeedFileError
     from bnonly.seedfile.loading import network_of
 
     contents = open_file(options.file)
     try:
-        ratio = probe.compare(network_of(contents), contents.header)
+        ratio: Any = network_of(contents).probe
     except SeedFileError as error:
         error.file = str(options.file)
         raise
