@@ -3,8 +3,9 @@
 #
 # Leaves FOLDER/python.sh, which runs that Python with the arguments it is given. Everything comes from Debian 13
 # (numpy 2.2), signatures verified by apt, and stays in FOLDER: apt runs on a state of its own, nothing is installed
-# on the machine, and root is not needed. About 150 MB to fetch, 200 MB to keep. Run again, it checks what is there.
-# Needs apt, dpkg-deb and the package debian-archive-keyring. The mirror is the machine's own, or DEBIAN_MIRROR (an URL).
+# on the machine, and root is not needed. About 115 MB to fetch, 125 MB to keep. Run again, it checks what is there.
+# Needs apt, dpkg-deb and the package debian-archive-keyring. The mirror is the machine's own, or the URL of
+# DEBIAN_MIRROR.
 set -eu
 
 fail() {
@@ -31,7 +32,7 @@ works() {
 import platform, sys
 import numpy, rfc8785
 assert (platform.machine(), sys.byteorder) == ('$machine', '$order')
-print('Python', platform.python_version(), 'with numpy', numpy.__version__, 'on $machine, $order-endian:', '$folder/python.sh')
+print('Python', platform.python_version(), 'with numpy', numpy.__version__, 'on $machine, $order-endian')
 "
 }
 
@@ -47,7 +48,7 @@ done
 [ -r $keyring ] || fail "$keyring is missing: install the package debian-archive-keyring"
 native=$(dpkg --print-architecture)
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | head -n 1)}
-[ -n "$mirror" ] || fail "apt knows no mirror of Debian here: run apt-get update, or put a mirror's URL in DEBIAN_MIRROR"
+[ -n "$mirror" ] || fail "apt knows no mirror of Debian: run apt-get update, or put a mirror's URL in DEBIAN_MIRROR"
 
 rm -rf "$root" "$apt"
 trap 'rm -rf "$apt"' EXIT
@@ -94,7 +95,9 @@ for name in bin lib sbin; do
 done
 for deb in "$apt"/archives/*.deb; do
     case $deb in
-        */qemu-user_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$folder" --strip-components=3 "./usr/bin/qemu-$machine" ;;
+        */qemu-user_*)
+            dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$folder" --strip-components=3 "./usr/bin/qemu-$machine"
+            ;;
         *) dpkg-deb -x "$deb" "$root" ;;
     esac || fail "$(basename "$deb") cannot be unpacked into $folder: is the disk full?"
 done
