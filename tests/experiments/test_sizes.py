@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,3 +192,13 @@ def test_timings_count_the_network_that_was_loaded():
     if load["peak_bytes_median"] != "":  # Linux
         assert load["peak_bytes_median"] > 0.9 * load["inflated_bytes"]
     assert all(0 < row["seconds_median"] < 60 for row in rows)
+
+
+def test_the_page_shows_what_the_table_holds():
+    root = Path(__file__).parents[2]
+    with (root / "experiments" / "results" / "sizes.csv").open() as file:
+        known = {(int(row["bytes"]), round(100 * float(row["top1"]), 2)) for row in csv.DictReader(file)}
+    page = (root / "docs" / "seedfile.md").read_text()
+    table = re.findall(r"^\| .+? \| ([\d,]+) \| [\d.]+ \| ([\d.]+) % \|$", page, re.M)
+    assert len(table) >= 7
+    assert {(int(size.replace(",", "")), float(top1)) for size, top1 in table} <= known
