@@ -17,7 +17,7 @@ def synchronise(net: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(net)
     for layer in net.modules():
-        if type(layer) is nn.BatchNorm2d:
+        if isinstance(layer, nn.BatchNorm2d) and type(layer).forward is nn.BatchNorm2d.forward:
             layer.__class__ = SyncedBatchNorm2d
     return net
 
