@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,12 +18,14 @@ from bnonly.randomness.plan import BATCH_NORMS
 from bnonly.randomness.values import Entry
 
 
-def grow(origin: Origin, supply: Callable[[Entry], NDArray[np.float32]]) -> nn.Module:
+def grow(
+    origin: Origin, supply: Callable[[Entry], NDArray[np.float32]], entries: Sequence[Entry] | None = None
+) -> nn.Module:
     """The origin's architecture in train mode, every parameter frozen, on the CPU.
 
     supply(entry) gives one parameter's values, C-contiguous and in its shape; the network keeps that very memory. It
     is called in plan order. Running statistics start at mean 0 and variance 1. No global random state is read or
-    written.
+    written. entries: the architecture's, if they are at hand.
     """
     architecture = parse(origin.name)
     with _no_collection():
@@ -34,7 +36,8 @@ def grow(origin: Origin, supply: Callable[[Entry], NDArray[np.float32]]) -> nn.M
             for name, parameter in module._parameters.items()
             if parameter is not None
         }
-        entries = list(architecture.entries(origin.classes))
+        if entries is None:
+            entries = list(architecture.entries(origin.classes))
         assert [(entry.name, entry.shape) for entry in entries] == [(n, (*s,)) for n, (_, _, s) in places.items()], (
             f"the layout of {origin.name} is not that of its modules"
         )

@@ -68,7 +68,8 @@ class Contents:
         def draw(entry: Entry) -> Floats:
             grown = next(ready)
             if digest is not None:
-                digest.add(grown, change=self.plan.source(entry) != "seed")
+                # The scalars of random:K will be put into the array.
+                digest.add(grown if self.plan.source(entry) == "seed" else grown.copy())
             return grown
 
         return draw

@@ -19,12 +19,13 @@ _WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than the wor
 
 
 class Digest:
-    """SHA-256 of arrays as little-endian float32, in order; long ones are hashed while the next is drawn."""
+    """SHA-256 of arrays as little-endian float32, in the order added, by a thread of its own."""
 
     def __init__(self):
         self._hash = hashlib.sha256()
         self._pool = ThreadPoolExecutor(1)
-        self._waiting: deque[Future[None]] = deque()
+        self._batch: list[NDArray[np.float32]] = []
+        self._running: Future[None] | None = None
 
     def __enter__(self) -> Digest:
         return self
@@ -32,23 +33,29 @@ class Digest:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._pool.shutdown()
 
-    def add(self, values: NDArray[np.float32], *, change: bool = False) -> None:
-        """The array must stay as it is until `hexdigest`, unless `change` says that it will not."""
-        data = np.ascontiguousarray(values, "<f4").reshape(-1).data
-        if change or values.size < _WORTH_A_THREAD:
-            self._finish(0)
-            self._hash.update(data)
-        else:
-            self._finish(1)
-            self._waiting.append(self._pool.submit(self._hash.update, data))
+    def add(self, values: NDArray[np.float32]) -> None:
+        """The array must stay as it is until `hexdigest`."""
+        self._batch.append(values)
+        if sum(array.size for array in self._batch) >= _WORTH_A_THREAD:
+            self._submit()
 
     def hexdigest(self) -> str:
-        self._finish(0)
+        self._submit()
+        self._finish()
         return self._hash.hexdigest()
 
-    def _finish(self, left: int) -> None:
-        while len(self._waiting) > left:
-            self._waiting.popleft().result()
+    def _submit(self) -> None:
+        self._finish()  # one at a time: no more than two batches are kept alive
+        batch, self._batch = self._batch, []
+        self._running = self._pool.submit(self._update, batch)
+
+    def _update(self, batch: list[NDArray[np.float32]]) -> None:
+        for array in batch:
+            self._hash.update(np.ascontiguousarray(array, "<f4").reshape(-1).data)
+
+    def _finish(self) -> None:
+        if self._running is not None:
+            self._running.result()
 
 
 def drawn(entries: Iterable[Entry], seed: int, start: Start) -> Iterator[NDArray[np.float32]]:

@@ -60,7 +60,7 @@ def assembled(contents: Contents, draw: Callable[[Entry], NDArray[np.float32]]) 
     head = contents.header
     origin = Origin(head.arch.id, head.init.seed, contents.start, head.arch.classes)
     parameters = contents.parameters(draw)
-    net = grow(origin, lambda _: next(parameters))
+    net = grow(origin, lambda _: next(parameters), contents.plan.entries)
     layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
     begin = 0
     for layer in layers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from bnonly.groups import random_count
@@ -20,7 +21,7 @@ class Plan:
     entries: tuple[Entry, ...]
     trained: tuple[str, ...]
 
-    @property
+    @cached_property
     def scalars(self) -> int:
         """K of random:K, 0 without."""
         return random_count(self.trained)

@@ -76,7 +76,7 @@ def compared(
         seeded = [entry for entry in plan.entries if plan.source(entry) != "file"]
         for entry, grown in zip(seeded, drawn(seeded, origin.seed, origin.start), strict=True):
             source, mine = plan.source(entry), own[entry.name]
-            digest.add(grown, change=source != "seed")
+            digest.add(grown if source == "seed" else grown.copy())
             if source == "seed+file":
                 at = places(entry, origin.seed, plan.scalars)
                 scalars.append(mine.reshape(-1)[at])
