@@ -32,7 +32,7 @@ def stored(folder: RunFolder, path: Path) -> pd.DataFrame:
     rows = []
     for name, options in FORMS.items():
         place = path if not options else path.with_name(f".{path.name}.other")
-        done = export(folder, place, How(**options))
+        done = export(folder, place, How(**options), quiet=True)
         assert done.before and done.after, "they are measured unless told otherwise"
         rows.append(
             {

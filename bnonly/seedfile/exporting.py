@@ -39,12 +39,20 @@ class Exported:
         return 4 * self.weights / len(self.packed.data)
 
 
-def export(folder: RunFolder, path: Path, how: How, *, measure: bool = True, data: Path | None = None) -> Exported:
+def export(
+    folder: RunFolder,
+    path: Path,
+    how: How,
+    *,
+    measure: bool = True,
+    data: Path | None = None,
+    quiet: bool = False,
+) -> Exported:
     """Store a finished run's network at `path`, which is there whole or not at all.
 
     measure: score it on the run's evaluation images before, and what a reader gets from the file after. data: where
-    these images lie now, if not where the run had them. Raises BadInput for a run that is not finished, and
-    `seedfile.errors.NotStorable` for one that a seed does not bring back.
+    these images lie now, if not where the run had them. quiet: without a bar. Raises BadInput for a run that is not
+    finished, and `seedfile.errors.NotStorable` for one that a seed does not bring back.
     """
     if check_place(path) in folder.own_files():
         raise BadInput(f"{path} belongs to the run itself: name another file, for example net.safetensors beside it")
@@ -67,7 +75,8 @@ def export(folder: RunFolder, path: Path, how: How, *, measure: bool = True, dat
     before = after = None
     if measure:
         assert images is not None, "they were read above"
-        before, after = _score(config, images, net, "before"), _score(config, images, reader, "after")
+        before = _score(config, images, net, "before", quiet)
+        after = _score(config, images, reader, "after", quiet)
     write_atomically(path, packed.data)
     return Exported(packed, sum(p.numel() for p in reader.parameters()), before, after)
 
@@ -84,10 +93,10 @@ def _info(config: RunConfig, result: dict[str, Any], how: How) -> dict[str, Any]
     return info | ({"clamp": how.clamp} if how.clamp else {})
 
 
-def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str) -> Score:
+def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str, quiet: bool) -> Score:
     device = pick_device(config.training.device)
     last = config.training.memory_format == "channels_last"
     net = net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
     _, test = run_batches(config, images, device)
-    batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding")
+    batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding", quiet=quiet)
     return evaluate(net, batches, config.training.precision)
