@@ -1,0 +1,52 @@
+"""Where a grid's trials run: on this machine's cores or GPUs, on Ray, on Slurm. Engines are told trials and say which
+have ended; what came of them stands in the runs' folders, so every engine needs a disk that all its workers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attempt at a trial, as plain values: what a process elsewhere needs to perform it.
+
+    config: the run's, as RunConfig.plain() gives it. stages: {"task", "options"} each.
+    """
+
+    id: str
+    config: Mapping[str, Any]
+    stages: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An attempt is over: `reason` is None where the process ended well, else one sentence, with what `kind` of end
+    (an error's class name, or "killed", "lost", "stopped") and the last lines it said.
+    """
+
+    id: str
+    reason: str | None = None
+    kind: str = ""
+    log: str = ""
+
+
+class Engine(Protocol):
+    """Use as a context manager: leaving it stops what still runs, with SIGTERM so that runs save themselves."""
+
+    slots: int
+    """Trials at once."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exception: Any) -> None: ...
+
+    def submit(self, job: Job) -> None:
+        """Take one more job; it begins when a slot is free."""
+        ...
+
+    def ended(self, timeout: float) -> list[Ended]:
+        """What ended since the last call; waits up to `timeout` seconds for the first one."""
+        ...

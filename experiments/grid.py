@@ -1,0 +1,165 @@
+"""Grids: an experiment's question, and the runs that answer it, expanded to validated configurations. Without torch.
+
+An experiment is a module of this folder that holds `EXPERIMENT`; its name is the module's. Layers of a run's fields,
+later ones win: the experiment's `fields`, configs/presets/PRESET.yaml, the point of the grid, `--set`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from bnonly.config import RunConfig
+from bnonly.config.command_line import merged, read_yaml, validated
+from bnonly.config.names import did_you_mean, nearest
+from bnonly.errors import BadInput
+from bnonly.runs import RunFolder
+
+PRESETS = ("smoke", "cpu", "gpu", "paper")
+EXPERIMENTS = (
+    "depth", "width", "groups", "gamma_sparsity", "clamp", "random_parameters", "initialisation", "weight_decay",
+    "imagenet",
+)  # fmt: skip
+_PRESETS = Path(__file__).parents[1] / "configs" / "presets"
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class By(Generic[Value]):
+    """A value that depends on the preset. `gpu` left out is as `paper`."""
+
+    smoke: Value
+    cpu: Value
+    paper: Value
+    gpu: Value | None = None
+
+    def of(self, preset: str) -> Value:
+        chosen = getattr(self, preset)
+        return self.paper if chosen is None else chosen
+
+
+Axis = Sequence[Any] | By[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One thing done in a run's folder: a task of `tasks.TASKS` and its options, all plain values."""
+
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+FIT = Stage("fit")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run and what is done with it, stage after stage. `after`: ids of trials that must be done before."""
+
+    config: RunConfig
+    stages: tuple[Stage, ...] = (FIT,)
+    after: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.config.id
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder.of(self.config)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is asked, the grid, how it is drawn, and what to expect.
+
+    axes: values by dotted field; a key that names several fields, separated by commas, has tuples as values. The
+    grid is the product, `seed` varying slowest, so that a first whole picture comes early.
+    where: keeps a point of the grid; it is given the point's fields by dotted name.
+    stages: what is done with each run. figures: names of analysis.figures.FIGURES.
+    located: fields that depend on the preset and the folder of all runs, as the place of data made there.
+    prepare: makes such data, if they are not there; called before the first run.
+    """
+
+    question: str
+    expect: str
+    axes: Mapping[str, Axis]
+    figures: tuple[str, ...]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = (FIT,)
+    where: Callable[[Mapping[str, Any]], bool] = lambda point: True
+    located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
+    prepare: Callable[[str, Path], None] = lambda preset, out: None
+
+    def points(self, preset: str) -> Iterator[dict[str, Any]]:
+        """The grid's points, fields by dotted name."""
+        axes = {key: axis.of(preset) if isinstance(axis, By) else axis for key, axis in self.axes.items()}
+        keys = sorted(axes, key=lambda key: key != "seed")
+        for values in product(*(axes[key] for key in keys)):
+            point: dict[str, Any] = {}
+            for key, value in zip(keys, values, strict=True):
+                names = [name.strip() for name in key.split(",")]
+                point |= dict(zip(names, value if len(names) > 1 else (value,), strict=True))
+            if self.where(point):
+                yield point
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of that name, its module imported. Raises BadInput for an unknown one."""
+    if name not in EXPERIMENTS:
+        near = nearest(name, EXPERIMENTS)
+        raise BadInput(f"unknown experiment {name!r}{did_you_mean(near)}: there are {', '.join(EXPERIMENTS)}")
+    return import_module(f"experiments.{name}").EXPERIMENT
+
+
+def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list[Trial]:
+    """The experiment's runs under a preset, each once. given: `field=value` as in --set, for every run.
+
+    Raises BadInput for an unknown experiment, preset or field, and for values that no run can have.
+    """
+    what, fields = experiment(name), assignments(given)
+    if preset not in PRESETS:
+        raise BadInput(f"unknown preset {preset!r}: there are {', '.join(PRESETS)}")
+    below = {
+        f"experiment {name}": nested({**what.fields, "experiment": name, "out": out}),
+        f"preset {preset}": read_yaml(_PRESETS / f"{preset}.yaml"),
+        f"data of {name}": nested(what.located(preset, out)),
+    }
+    found: dict[str, Trial] = {}
+    for point in what.points(preset):
+        config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
+        found.setdefault(config.id, Trial(config, what.stages))
+    return list(found.values())
+
+
+def assignments(given: Sequence[str]) -> dict[str, Any]:
+    """`field=value` texts as fields by dotted name, values read as YAML. Raises BadInput."""
+    fields: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"--set {text!r} sets nothing: write it as --set training.epochs=10")
+        try:
+            fields[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--set {text!r}: {value!r} is no value as YAML has them") from error
+    if odd := {"experiment", "out"} & fields.keys():
+        raise BadInput(f"--set {odd.pop()} is not for --set: the experiment's name decides it, and --out")
+    return fields
+
+
+def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by dotted name as nested mappings: {"a.b": 1} -> {"a": {"b": 1}}."""
+    return reduce(merged, ({} | _nest(name.split("."), value) for name, value in fields.items()), {})
+
+
+def _nest(path: list[str], value: Any) -> dict[str, Any]:
+    return {path[0]: _nest(path[1:], value) if path[1:] else value}
