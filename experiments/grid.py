@@ -85,6 +85,8 @@ class Experiment:
     grid is the product, `seed` varying slowest, so that a first whole picture comes early.
     where: keeps a point of the grid; it is given the point's fields by dotted name.
     stages: what is done with each run. figures: names of analysis.figures.FIGURES.
+    shares: experiments whose runs serve here too: a point that is theirs under the same preset stays in their folder.
+    presets: file of configs/presets that stands in for a preset, where the usual one is for other data.
     located: fields that depend on the preset and the folder of all runs, as the place of data made there.
     prepare: makes such data, if they are not there; called before the first run.
     """
@@ -95,6 +97,8 @@ class Experiment:
     figures: tuple[str, ...]
     fields: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = (FIT,)
+    shares: tuple[str, ...] = ()
+    presets: Mapping[str, str] = field(default_factory=dict)
     where: Callable[[Mapping[str, Any]], bool] = lambda point: True
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
     prepare: Callable[[str, Path], None] = lambda preset, out: None
@@ -130,13 +134,17 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
         raise BadInput(f"unknown preset {preset!r}: there are {', '.join(PRESETS)}")
     below = {
         f"experiment {name}": nested({**what.fields, "experiment": name, "out": out}),
-        f"preset {preset}": read_yaml(_PRESETS / f"{preset}.yaml"),
+        f"preset {preset}": read_yaml(_PRESETS / f"{what.presets.get(preset, preset)}.yaml"),
         f"data of {name}": nested(what.located(preset, out)),
+    }
+    homes = {
+        trial.id: trial.config.experiment for other in what.shares for trial in trials(other, preset, out, given)
     }
     found: dict[str, Trial] = {}
     for point in what.points(preset):
         config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
-        found.setdefault(config.id, Trial(config, what.stages))
+        at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
+        found.setdefault(config.id, Trial(at_home, what.stages))
     return list(found.values())
 
 
