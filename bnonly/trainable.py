@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.groups import parse_group, random_count
-from bnonly.networks.folded import FoldedBatchNorm2d
+from bnonly.networks.folded import is_folded
 from bnonly.networks.parts import Conv2d
 from bnonly.randomness import bngen
 from bnonly.randomness.plan import BATCH_NORMS, NORMS, RANDOM_VALUES, plan
@@ -65,9 +65,7 @@ def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
 
 
 def _check_gamma(net: nn.Module, parts: tuple[str, ...]) -> None:
-    if {"bn", "gamma", "beta", "norm", "all"} & set(parts) and any(
-        isinstance(m, FoldedBatchNorm2d) for m in net.modules()
-    ):
+    if {"bn", "gamma", "beta", "norm", "all"} & set(parts) and is_folded(net):
         raise BadInput(
             f"group {'+'.join(parts)} is impossible for {_title(net)}: it was stored in folded form, where gamma and "
             "beta are one with the running statistics; store it with form full to train it on"

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput, BnonlyError, guarded
@@ -78,7 +78,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     config = RunConfig.model_validate(request["run"])
     from bnonly.measure.accuracy import Score, evaluate
-    from bnonly.training.build import run_batches, run_data
+    from bnonly.training.build import placed, run_batches, run_data
     from bnonly.training.environment import pick_device
 
     images = run_data(config)
@@ -92,7 +92,7 @@ def main() -> None:
         if net is not None:
             # Files of equal values, as raw and mask, are one network.
             if (key := _fingerprint(net)) not in scores:
-                scores[key] = evaluate(_prepared(net, config, device), test.in_order(), config.training.precision)
+                scores[key] = evaluate(placed(net, config, device), test.in_order(), config.training.precision)
             reading = replace(reading, top1=scores[key].top1, loss=scores[key].loss)
         print(json.dumps(asdict(reading)), flush=True)
 
@@ -126,13 +126,6 @@ def _fingerprint(net: nn.Module) -> str:
     for value in net.state_dict().values():
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _prepared(net: nn.Module, config: RunConfig, device: Any) -> nn.Module:
-    import torch
-
-    last = config.training.memory_format == "channels_last"
-    return net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
-from bnonly.networks.folded import FoldedBatchNorm2d
+from bnonly.networks.folded import is_folded
 from bnonly.randomness.plan import NORMS
 
 THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
@@ -22,7 +22,7 @@ def norm_layers(net: nn.Module) -> dict[str, Any]:
 
     Raises BadInput for a network of folded form, whose gamma is gone.
     """
-    if any(isinstance(layer, FoldedBatchNorm2d) for layer in net.modules()):
+    if is_folded(net):
         raise BadInput(
             "this network was stored in folded form, so gamma is gone: store it with form full to look at it"
         )

@@ -22,6 +22,11 @@ class FoldedBatchNorm2d(BatchNorm2d):
         return batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
 
 
+def is_folded(net: nn.Module) -> bool:
+    """Whether gamma is gone from the network, since it was stored in folded form."""
+    return any(isinstance(layer, FoldedBatchNorm2d) for layer in net.modules())
+
+
 def fold(norm: nn.BatchNorm2d) -> None:
     """Make a layer whose weight and bias are already a and b a folded one, in place."""
     assert norm.running_mean is not None and norm.running_var is not None

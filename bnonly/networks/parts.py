@@ -13,8 +13,8 @@ from torch import Tensor, nn
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-class Conv2d(nn.Conv2d):
-    """torch's, on the meta device unless another is named."""
+class _Unborn(nn.Module):
+    """A layer on the meta device, unless another is named, whose values are left to the seed."""
 
     def __init__(self, *arguments: Any, device: Any = "meta", **named: Any):
         super().__init__(*arguments, device=device, **named)
@@ -23,24 +23,16 @@ class Conv2d(nn.Conv2d):
         pass
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """torch's, on the meta device unless another is named."""
-
-    def __init__(self, *arguments: Any, device: Any = "meta", **named: Any):
-        super().__init__(*arguments, device=device, **named)
-
-    def reset_parameters(self) -> None:
-        pass
+class Conv2d(_Unborn, nn.Conv2d):
+    pass
 
 
-class Linear(nn.Linear):
-    """torch's, on the meta device unless another is named."""
+class BatchNorm2d(_Unborn, nn.BatchNorm2d):
+    pass
 
-    def __init__(self, *arguments: Any, device: Any = "meta", **named: Any):
-        super().__init__(*arguments, device=device, **named)
 
-    def reset_parameters(self) -> None:
-        pass
+class Linear(_Unborn, nn.Linear):
+    pass
 
 
 def twins(module: _Module, count: int) -> list[_Module]:

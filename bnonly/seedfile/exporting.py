@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from bnonly.config import RunConfig
@@ -20,7 +19,7 @@ from bnonly.seedfile.contents import read
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.loading import network_of
 from bnonly.seedfile.saving import How, Packed, pack
-from bnonly.training.build import image_shape, run_batches, run_data, trained_network
+from bnonly.training.build import image_shape, placed, run_batches, run_data, trained_network
 from bnonly.training.environment import pick_device
 
 
@@ -95,8 +94,6 @@ def _info(config: RunConfig, result: dict[str, Any], how: How) -> dict[str, Any]
 
 def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str, quiet: bool) -> Score:
     device = pick_device(config.training.device)
-    last = config.training.memory_format == "channels_last"
-    net = net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
     _, test = run_batches(config, images, device)
     batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding", quiet=quiet)
-    return evaluate(net, batches, config.training.precision)
+    return evaluate(placed(net, config, device), batches, config.training.precision)

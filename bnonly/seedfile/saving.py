@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bnonly.errors import BadInput
 from bnonly.files import write_atomically
-from bnonly.networks.folded import FoldedBatchNorm2d
+from bnonly.networks.folded import is_folded
 from bnonly.networks.registry import parse
 from bnonly.seedfile import codecs, container, probe, storable
 from bnonly.seedfile.contents import Contents
@@ -123,8 +123,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
     plan = storable.plan_of(net, state, origin)
     own = {entry.name: storable.host(entry.name, state[entry.name]) for entry in plan.entries}
     frozen_sha256, scalars = storable.compared(own, plan, origin)
-    coded, eps, notes = _coded(net, state, plan, how)
-    codec = "mask" if notes else CODECS[how.codec]
+    coded, codec, eps, notes = _coded(net, state, plan, how)
     beside = {}
     for name, entries in plan.stored().items():
         flat = scalars if name == "random.values" else [own[entry.name].reshape(-1) for entry in entries]
@@ -166,16 +165,16 @@ def plain_input(name: str, classes: int) -> Input:
 
 def _coded(
     net: nn.Module, state: Mapping[str, Tensor], plan: Plan, how: How
-) -> tuple[codecs.Coded, float, tuple[str, ...]]:
-    """The BatchNorm values as they will be stored, eps, and what was done otherwise than asked."""
+) -> tuple[codecs.Coded, str, float, tuple[str, ...]]:
+    """The BatchNorm values as they will be stored, the codec's id, eps, and what was done otherwise than asked."""
     paths = [entry.name.rpartition(".")[0] for entry in plan.entries if entry.role == "gamma"]
     layers: dict[str, Any] = {path: net.get_submodule(path) for path in paths}
-    eps = storable.check_norms(layers)
+    codec, eps = CODECS[how.codec], storable.check_norms(layers)
     weight, bias, mean, var = (
         np.concatenate([state[f"{path}.{name}"].double().numpy() for path in paths])
         for name in ("weight", "bias", "running_mean", "running_var")
     )
-    if any(isinstance(layer, FoldedBatchNorm2d) for layer in layers.values()):
+    if is_folded(net):
         if how.form == "full" or how.clamp:
             asked = "form full" if how.form == "full" else "a clamp of |gamma|"
             raise NotStorable(
@@ -189,14 +188,14 @@ def _coded(
         weight[np.abs(weight).astype(np.float32) < np.float32(how.clamp)] = 0
         if how.form == "full":
             full = {"weight": weight, "bias": bias, "mean": mean, "var": var}
-            return codecs.encode_full(full, how.codec, how.dtype), eps, ()
+            return codecs.encode_full(full, codec, how.dtype), codec, eps, ()
         a, shift = codecs.fold(weight, var, eps), lambda near: bias - mean * near
     sizes = plan.sizes()
     try:
-        return codecs.encode_folded(a, shift, sizes, CODECS[how.codec], how.dtype, how.step), eps, ()
+        return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step), codec, eps, ()
     except codecs.OutOfReach as reason:
         note = f"codec mask instead of rans: {reason}"
-        return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), eps, (note,)
+        return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), "mask", eps, (note,)
 
 
 def _text(header: Header) -> str:

@@ -44,6 +44,12 @@ def image_shape(config: RunConfig, data: Dataset) -> list[int]:
     return [3, config.data.size, config.data.size]
 
 
+def placed(net: nn.Module, config: RunConfig, device: torch.device) -> nn.Module:
+    """The network on the device, its weights in the run's memory format."""
+    last = config.training.memory_format == "channels_last"
+    return net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
 def evaluation_batch(config: RunConfig) -> int:
     """Images at a time in evaluation, over all processes: large ones come as in training, which needs more memory."""
     return config.training.batch_size if config.data.source == "imagenet" else _EVALUATION_BATCH

@@ -26,7 +26,7 @@ from bnonly.runs import RunFolder
 from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
-from bnonly.training.build import image_shape, run_batches, run_data, run_network
+from bnonly.training.build import image_shape, placed, run_batches, run_data, run_network
 from bnonly.training.environment import environment, pick_device
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
@@ -68,9 +68,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
     if stepper is None and team.count > 1:
         raise BadInput(f"group {config.group} trains nothing that devices could share: set training.devices to 1")
     digests = {"frozen_sha256": frozen_digest(net), "data_sha256": data.digest()}
-    net.to(device)
-    if config.training.memory_format == "channels_last":
-        net.to(memory_format=torch.channels_last)
+    placed(net, config, device)
     if config.training.sync_bn and team.count > 1:
         net = synchronise(net, device)
     train, test = run_batches(config, data, device, team.share)
