@@ -6,6 +6,7 @@ out/experiment/id/
   gamma/          gamma and beta by layer, at the epochs kept
   last.ckpt       where training stands; last.ckpt.previous the one before
   final.safetensors, result.json     written at the end, result.json last: a run without it is not done
+  measures.json, measures.safetensors, ablation.json     what was measured on it afterwards
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ class RunFolder:
             "last.ckpt.previous",
             "final.safetensors",
             "result.json",
+            "measures.json",
+            "measures.safetensors",
+            "ablation.json",
         )
         return {(self.path / name).resolve() for name in names}
 
@@ -75,6 +79,31 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+    def finished(self) -> tuple[RunConfig, dict[str, Any]]:
+        """`config` and `result`. Raises BadInput where this is no finished run."""
+        config, result = self.config(), self.result()
+        if config is None or result is None:
+            what = f"{self.path} is no finished run"
+            if config is None:
+                raise BadInput(f"{what}: name a run's folder, as `bnonly fit` prints it")
+            raise BadInput(f"{what}: finish it with `bnonly fit -c {self.path}/config.yaml`")
+        return config, result
+
+    def measures(self) -> dict[str, Any] | None:
+        """What `bnonly measure` found, or None where there is nothing that can be read."""
+        return self._facts("measures.json")
+
+    def ablation(self) -> dict[str, Any] | None:
+        """What `bnonly ablate` found, or None where there is nothing that can be read."""
+        return self._facts("ablation.json")
+
+    def _facts(self, name: str) -> dict[str, Any] | None:
+        try:
+            facts = json.loads(self._read(name) or b"")
+        except (ValueError, RecursionError):
+            return None
+        return facts if isinstance(facts, dict) else None
 
     def config(self) -> RunConfig | None:
         """The configuration the run was started with, or None where there is none that can be read."""

@@ -28,6 +28,7 @@ ROOMS = [
     "runs",
     "training",
     "seedfile",
+    "examine",
     "deploy",
 ]
 # Command files are doors: they may use the parser of the configuration.

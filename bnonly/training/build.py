@@ -59,10 +59,13 @@ def run_batches(
     config: RunConfig, data: Dataset, device: torch.device, share: Share = WHOLE
 ) -> tuple[Loader, Loader]:
     """Training and evaluation batches on the device: this process's share of them."""
-    sizes = config.training.batch_size, evaluation_batch(config)
-    parts = ((data.train, sizes[0], True), (data.test, sizes[1], False))
-    train, test = (_loader(config, part, size, device, share, training) for part, size, training in parts)
-    return train, test
+    train = _loader(config, data.train, config.training.batch_size, device, share, training=True)
+    return train, evaluation_batches(config, data, device, share)
+
+
+def evaluation_batches(config: RunConfig, data: Dataset, device: torch.device, share: Share = WHOLE) -> Loader:
+    """The second of `run_batches`, without the memory that the training images take on the device."""
+    return _loader(config, data.test, evaluation_batch(config), device, share, training=False)
 
 
 def _loader(
@@ -92,12 +95,7 @@ def _loader(
 
 def trained_network(folder: RunFolder) -> nn.Module:
     """A finished run's network on the CPU: grown from the seed, the trained values and buffers put in."""
-    config, result = folder.config(), folder.result()
-    if config is None or result is None:
-        what = f"{folder.path} is no finished run"
-        if config is None:
-            raise BadInput(f"{what}: name a run's folder, as `bnonly fit` prints it")
-        raise BadInput(f"{what}: finish it with `bnonly fit -c {folder.path}/config.yaml`")
+    config, result = folder.finished()
     net = run_network(config, len(result["classes"]))
     try:
         restore_trained(net, load_file(folder.final))

@@ -87,7 +87,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
             lambda name: setattr(module, "stop", name), partial(_rescue, module) if team.first else None
         )
         try:
-            with signals.handled(), quiet(), _exact_kernels(), team.assembled(config, device):
+            with signals.handled(), quiet(), exact_kernels(), team.assembled(config, device):
                 module.before_training = signals.take
                 _check_together(module)
                 _train(module, device, len(data.classes))
@@ -263,6 +263,6 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _exact_kernels() -> Any:
+def exact_kernels() -> Any:
     """On CUDA: float32 is float32 (no tf32), and the same kernels every time."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -1,0 +1,7 @@
+"""Finished runs and full seed+BN files, measured and clamped; without torch until there is work."""
+
+from bnonly.examine.ablating import ablate
+from bnonly.examine.measuring import measure
+from bnonly.examine.subject import Subject, of_file, of_run
+
+__all__ = ["Subject", "ablate", "measure", "of_file", "of_run"]
