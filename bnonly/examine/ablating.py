@@ -92,7 +92,8 @@ class _Results:
             raise BadInput(f"the network of {who.path} has no gamma to clamp")
         self.intact: dict[str, Any] | None = None
         self.rows: dict[Point, dict[str, Any]] = {}
-        self._before, self._environment, self._began = 0.0, environment(opened.device), time.monotonic()
+        self._before, self._seconds, self._began = 0.0, 0.0, time.monotonic()
+        self._environment, self._made = environment(opened.device), _now()
         if old is not None and who.answers(dict(old)) and old.get("data_sha256") == opened.data_sha256:
             self.intact, self.rows = _rows(old)
             seconds = old.get("seconds")
@@ -109,6 +110,7 @@ class _Results:
         return {point: _score(row, self.opened.batches.images) for point, row in found.items()}
 
     def add(self, point: Point | None, channels: int, score: Score) -> None:
+        self._seconds, self._made = time.monotonic() - self._began, _now()
         loss = score.loss if math.isfinite(score.loss) else None  # JSON has no infinity
         values = {"top1": score.top1, "top5": score.top5, "loss": loss}
         if point is None:
@@ -127,8 +129,8 @@ class _Results:
             "net_sha256": self.who.net_sha256,
             "data_sha256": self.opened.data_sha256,
             "environment": self._environment,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "seconds": round(self._before + time.monotonic() - self._began, 1),
+            "made": self._made,
+            "seconds": round(self._before + self._seconds, 1),
             "channels": self.channels,
             "intact": self.intact,
             "points": [self.rows[point] for point in order],
@@ -175,6 +177,10 @@ def _score(row: Mapping[str, Any], images: int) -> Score:
     from bnonly.measure.accuracy import Score
 
     return Score(math.nan if row["loss"] is None else row["loss"], row["top1"], row["top5"], images)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _place(point: Point) -> tuple[int, int, float, int]:

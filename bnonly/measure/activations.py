@@ -76,7 +76,7 @@ class Activations:
         self._inside.pop()
         if _is_norm(layer):
             self._norm = layer
-            self._norms[self._names[layer]].add(_of_norm(layer, output))
+            self._norms[self._names[layer]].add(_of_norm(layer, output.detach()))
 
     def _relu(self, output: Tensor) -> None:
         if not self._inside or output.dim() < 2:
@@ -217,7 +217,7 @@ class _Relus(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         if func in _RELUS:
-            self._seen(output)
+            self._seen(output.detach())
         return output
 
 
