@@ -131,28 +131,12 @@ def _check(results: dict[str, dict[str, Any]]) -> None:
 def _clamped(folder: RunFolder) -> pd.DataFrame:
     """Accuracy and loss of a run's network after |gamma| < threshold is set to 0, without retraining."""
     import pandas as pd
-    import torch
 
-    from bnonly.measure.accuracy import evaluate
-    from bnonly.measure.gamma import clamped, gammas
-    from bnonly.training.build import run_batches, run_data, trained_network
+    from bnonly.examine import ablate
 
-    net, run = trained_network(folder), folder.config()
-    assert run is not None
-    _, test = run_batches(run, run_data(run), torch.device("cpu"))
-    channels, rows = sum(gamma.numel() for gamma in gammas(net).values()), []
-    for threshold in THRESHOLDS:
-        with clamped(net, threshold) as count:
-            score = evaluate(net, test.in_order())
-        rows.append(
-            {
-                "threshold": threshold,
-                "clamped_share": count / channels,
-                "top1": score.top1,
-                "loss": score.loss,
-            }
-        )
-    return pd.DataFrame(rows)
+    facts = ablate(folder, thresholds=THRESHOLDS, quiet=True)
+    points = pd.DataFrame(facts["points"]).query("way == 'below' and amount in @THRESHOLDS")
+    return points.rename(columns={"amount": "threshold", "share": "clamped_share"}).reset_index(drop=True)
 
 
 def _sentence(clamped: pd.DataFrame) -> str:
