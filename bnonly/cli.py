@@ -15,6 +15,7 @@ from bnonly.errors import BadInput, guarded
 VERBS = {
     "demo": ("experiments.demo:main", "the whole story on bundled digits, in under two minutes"),
     "networks": ("bnonly.networks.command:main", "list the architectures and their numbers of parameters"),
+    "experiment": ("experiments.command:main", "grids of runs: list, show, run, status"),
     "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
     "measure": ("bnonly.examine.commands.measure:main", "gamma, ReLUs and channels of a trained network, in numbers"),
     "ablate": ("bnonly.examine.commands.ablate:main", "set gammas to zero and score the network"),

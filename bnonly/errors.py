@@ -27,6 +27,10 @@ class RunRefused(BadInput):
     """A run's folder cannot be used: another process has it, or it belongs to another run."""
 
 
+class InUse(RunRefused):
+    """Another process has the run's folder: it may be free later."""
+
+
 class TrainingFailed(BnonlyError):
     """Training cannot go on, for example on a loss that is no number."""
 

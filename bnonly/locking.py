@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bnonly.errors import BadInput, RunRefused
+from bnonly.errors import BadInput, InUse, RunRefused
 from bnonly.files import write_atomically
 
 BEAT = 10.0  # seconds between two touches
@@ -27,11 +27,15 @@ DEAD = 35.0  # seconds without one after which another machine's holder is taken
 
 
 class FolderLock:
-    """The right to write into a folder, from `acquire` to `release`. say: told where a wait is needed."""
+    """The right to write into a folder, from `acquire` to `release`.
 
-    def __init__(self, folder: Path, say: Callable[[str], None]):
+    say: told where a wait is needed. what: of a folder's several locks, which know nothing of each other.
+    """
+
+    def __init__(self, folder: Path, say: Callable[[str], None], what: str = ""):
         self._folder, self._say = folder, say
-        self._holder, self._file = folder / ".holder", FileLock(folder / ".lock", timeout=0)
+        self._holder, lock = _files(folder, what)
+        self._file = FileLock(lock)
         self._own = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -41,13 +45,14 @@ class FolderLock:
         self._over = threading.Event()
 
     def acquire(self) -> None:
-        """Raises RunRefused, naming process and host, where another has the folder; BadInput where nobody can."""
+        """Raises InUse, naming process and host, where another has the folder; BadInput where nobody can."""
         locks = True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file.acquire()
+            # Not at once: whoever asks `in_use` has the lock for an instant.
+            self._file.acquire(timeout=0.1, poll_interval=0.02)
         except Timeout:
-            raise RunRefused(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first") from None
+            raise InUse(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first") from None
         except NotImplementedError:  # a file system without locks; the touches are all there is
             locks = False
         except OSError as error:
@@ -84,13 +89,13 @@ class FolderLock:
         raise RunRefused(f"{self._folder} was taken over by {self._named()} while this process was not heard of")
 
     def _watch(self) -> None:
-        """Return when the holder has not touched its file for long enough. Raises RunRefused when it does."""
+        """Return when the holder has not touched its file for long enough. Raises InUse when it does."""
         self._say(f"{self._folder} was last used by {self._named()}: watching for {DEAD:.0f} s whether it still is")
         before, until = self._touched(), time.monotonic() + DEAD
         while time.monotonic() < until:
             time.sleep(min(1.0, DEAD / 10))
             if self._touched() not in (before, 0):
-                raise RunRefused(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first")
+                raise InUse(f"{self._folder} is in use by {self._named()}: wait for it, or stop it first")
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT):
@@ -131,6 +136,43 @@ class FolderLock:
             if {"pid", "host"} <= set(there):
                 return f"process {there['pid']} on {there['host']}"
         return "another process"
+
+
+def in_use(folder: Path, what: str = "") -> bool:
+    """Whether a living process has the folder, asked without taking it.
+
+    Where another machine was the last to have it and its lock does not reach this one, a touch within the last
+    `DEAD` seconds counts, by two clocks: good enough to look away for a while, not to write.
+    """
+    holder, lock = _files(folder, what)
+    if _locked(lock):
+        return True
+    try:
+        touched, there = holder.stat().st_mtime, json.loads(holder.read_bytes())
+    except (OSError, ValueError):
+        return False
+    here = isinstance(there, dict) and there.get("machine") == _machine()
+    return not here and abs(time.time() - touched) < DEAD
+
+
+def _locked(path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, and given back at once with the file
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _files(folder: Path, what: str) -> tuple[Path, Path]:
+    """The holder's file and the lock's."""
+    return folder / f".{what}holder", folder / f".{what}lock"
 
 
 def _machine() -> str:

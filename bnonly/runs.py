@@ -7,6 +7,7 @@ out/experiment/id/
   last.ckpt       where training stands; last.ckpt.previous the one before
   final.safetensors, result.json     written at the end, result.json last: a run without it is not done
   measures.json, measures.safetensors, ablation.json     what was measured on it afterwards
+  failure.json, log.txt              of a grid: why a trial failed, and what its process said
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ import yaml
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput, RunRefused
 from bnonly.files import write_atomically
-from bnonly.locking import FolderLock
+from bnonly.locking import FolderLock, in_use
 from bnonly.progress import console
+
+_TRIAL = "trial-"  # the lock of a grid's trial
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class RunFolder:
             "measures.json",
             "measures.safetensors",
             "ablation.json",
+            "failure.json",
+            "log.txt",
         )
         return {(self.path / name).resolve() for name in names}
 
@@ -68,13 +73,16 @@ class RunFolder:
         """What the run ended with, or None while it has not."""
         try:
             return json.loads(self._read("result.json") or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def result_of(self, config: RunConfig) -> dict[str, Any] | None:
         """`result`, if it was made from the data path that `config` names; another path may hold other images."""
         result = self.result()
-        same = result is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]
+        try:
+            same = result is not None and result["config"]["data"]["path"] == config.plain()["data"]["path"]
+        except (KeyError, TypeError):  # JSON, and no result
+            return None
         return result if same else None
 
     def finish(self, result: dict[str, Any]) -> None:
@@ -97,6 +105,19 @@ class RunFolder:
     def ablation(self) -> dict[str, Any] | None:
         """What `bnonly ablate` found, or None where there is nothing that can be read."""
         return self._facts("ablation.json")
+
+    def failure(self) -> dict[str, Any] | None:
+        """Why the run's last attempt in a grid failed: reason, kind, attempts, last, log; None where it did not."""
+        return self._facts("failure.json")
+
+    @property
+    def log(self) -> Path:
+        """What the processes of a grid's attempts said, one after another."""
+        return self.path / "log.txt"
+
+    def in_use(self) -> bool:
+        """Whether a living process is at this run, asked without disturbing it."""
+        return in_use(self.path) or in_use(self.path, _TRIAL)
 
     def _facts(self, name: str) -> dict[str, Any] | None:
         try:
@@ -184,10 +205,14 @@ class RunFolder:
         values = (f"{name} {theirs.get(name)} there, {mine.get(name)} here" for name in odd[:3])
         return ", ".join(values) if odd else None
 
+    def trial_locked(self) -> AbstractContextManager[FolderLock]:
+        """`locked`, for a grid's trial as a whole: training, which locks the run too, and what comes after it."""
+        return self.locked(_TRIAL)
+
     @contextmanager
-    def locked(self) -> Iterator[FolderLock]:
-        """Keep every other process off this run. Raises RunRefused, naming who has it; freed when a process dies."""
-        lock = FolderLock(self.path, lambda said: console().print(said, markup=False))
+    def locked(self, what: str = "") -> Iterator[FolderLock]:
+        """Keep every other process off this run. Raises InUse, naming who has it; freed when a process dies."""
+        lock = FolderLock(self.path, lambda said: console().print(said, markup=False), what)
         lock.acquire()
         try:
             yield lock

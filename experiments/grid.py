@@ -23,10 +23,11 @@ from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
 
 PRESETS = ("smoke", "cpu", "gpu", "paper")
-EXPERIMENTS = (
-    "depth", "width", "groups", "gamma_sparsity", "clamp", "random_parameters", "initialisation", "weight_decay",
-    "imagenet",
-)  # fmt: skip
+_HERE = Path(__file__).parent
+EXPERIMENTS = tuple(
+    sorted(path.stem for path in _HERE.glob("*.py") if "\nEXPERIMENT = " in path.read_text(encoding="utf-8"))
+)
+"""A file of this folder is an experiment if a line of it says so; none is imported to know it."""
 _PRESETS = Path(__file__).parents[1] / "configs" / "presets"
 
 Value = TypeVar("Value")
@@ -133,6 +134,8 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
     if preset not in PRESETS:
         raise BadInput(f"unknown preset {preset!r}: there are {', '.join(PRESETS)}")
     below = {
+        # Trials share the machine; several threads each, and more of them than cores, would be in each other's way.
+        "grids": {"training": {"threads": 1}},
         f"experiment {name}": nested({**what.fields, "experiment": name, "out": out}),
         f"preset {preset}": read_yaml(_PRESETS / f"{what.presets.get(preset, preset)}.yaml"),
         f"data of {name}": nested(what.located(preset, out)),

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
+
 from bnonly.config import RunConfig
+from bnonly.errors import BnonlyError
 from bnonly.runs import RunFolder
-from experiments.engines import Job
-from experiments.tasks import TASKS
+from experiments.engines import Ended, Job
+from experiments.tasks import task, unanswered
+
+_LONGEST = 2000  # characters of a reason, which goes through a pipe
 
 
 def perform(job: Job) -> None:
-    """Do the stages that are not done. Raises what they raise."""
+    """Do the stages that are not done, with the trial locked. Raises what they raise, InUse where another has it."""
     config = RunConfig.model_validate(dict(job.config))
     folder = RunFolder.of(config)
-    for stage in job.stages:
-        task = TASKS[stage["task"]]
-        if not task.answered(config, folder, stage["options"]):
-            task.run(config, folder, stage["options"])
+    with folder.trial_locked():
+        for stage in job.stages:
+            if unanswered(config, [stage]):
+                task(stage["task"]).run(config, folder, stage["options"])
+
+
+def attempt(job: Job) -> Ended:
+    """`perform`, and how it ended. A trace of what nobody foresaw goes to standard error: the trial's log."""
+    try:
+        perform(job)
+    except BnonlyError as error:
+        reason, kind = str(error), type(error).__name__
+    except OSError as error:
+        reason, kind = f"{error.filename or 'a file'}: {error.strerror or error}", "OSError"
+    except MemoryError as error:
+        reason, kind = f"not enough memory{f' ({error})' if str(error) else ''}", "MemoryError"
+    except BaseException as error:
+        with suppress(OSError):  # on a full disk
+            traceback.print_exc()
+        first = next(iter(str(error).strip().splitlines()), "")
+        reason, kind = f"{type(error).__name__}{f': {first}' if first else ''}", type(error).__name__
+    else:
+        return Ended(job.id)
+    return Ended(job.id, reason[:_LONGEST], kind)

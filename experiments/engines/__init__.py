@@ -6,7 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol
+
+from bnonly.errors import BadInput
+
+ENGINES = {
+    "local": "experiments.engines.local:Local",
+    "ray": "experiments.engines.ray:Ray",
+    "slurm": "experiments.engines.slurm:Slurm",
+}
 
 
 @dataclass(frozen=True)
@@ -50,3 +59,22 @@ class Engine(Protocol):
     def ended(self, timeout: float) -> list[Ended]:
         """What ended since the last call; waits up to `timeout` seconds for the first one."""
         ...
+
+
+def open_engine(name: str, **options: Any) -> Engine:
+    """The engine of that name, made with these options. Raises BadInput for an unknown engine or option."""
+    if name not in ENGINES:
+        raise BadInput(f"unknown engine {name!r}: there are {', '.join(ENGINES)}")
+    module, _, kind = ENGINES[name].partition(":")
+    try:
+        make = getattr(import_module(module), kind)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise BadInput(f"engine {name} is not part of this checkout: use local") from None
+    try:
+        return make(**options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise BadInput(f"engine {name} has no such option ({str(error).rpartition(' ')[2]})") from None

@@ -1,0 +1,189 @@
+"""`bnonly experiment`: what there is, how it stands, and running it. Without torch, which trials alone need."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bnonly.config.command_line import Parser, user_path
+from bnonly.errors import BadInput
+from experiments.engines import ENGINES
+from experiments.grid import EXPERIMENTS, PRESETS, By, assignments, experiment, trials
+from experiments.gridfile import Grid, last_preset, read
+from experiments.status import STATES, Board
+from experiments.watch import HEADS, cells, outlook
+
+ACTIONS = ("list", "show", "run", "status")
+
+HOW = """\
+  bnonly experiment list                             what is asked, and how many runs that takes
+  bnonly experiment show depth                       one of them: its grid, what to expect, what it draws
+  bnonly experiment run depth --preset cpu           train what is not done; again: go on
+  bnonly experiment status depth                     done, running, failed, waiting, and the time left
+"""
+
+
+class _Names(tuple[str, ...]):
+    """Names to be completed; a wrong one is refused later, with the nearest."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "bnonly experiment",
+        "Grids of runs, each the answer to a question.",
+        epilog=HOW,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="bnonly experiment list | show NAME | run NAME ... | status NAME ... [options]",
+    )
+    add = parser.add_argument
+    add("action", choices=ACTIONS, help="what to do")
+    add("names", nargs="*", choices=_Names(EXPERIMENTS), metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
+    add("--preset", choices=PRESETS, help="size of the grid (run: smoke unless given; status: the one run last)")
+    add("--engine", choices=tuple(ENGINES), default="local", help="where trials run (default: local)")
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help="of the engine; may be repeated")
+    add("--out", type=user_path, default=Path("runs"), metavar="DIR", help="folder of all runs (default: runs)")
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of every run; may be repeated")
+    add("--only-failed", action="store_true", help="run those alone that failed before")
+    add("--slots", type=int, metavar="N", help="trials at once (default: cores / training.threads; on GPUs one each)")
+    add("--per-gpu", type=int, metavar="N", help="trials at once on each GPU (default: 1)")
+    add("--json", action="store_true", help="list, show, status: as JSON")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    options = parser().parse_intermixed_args(argv)
+    if options.action == "list":
+        return _list(options)
+    if not options.names:
+        raise BadInput(
+            f"which experiment? `bnonly experiment {options.action} NAME`: there are {', '.join(EXPERIMENTS)}"
+        )
+    if options.action == "show":
+        return _show(options)
+    if options.action == "status":
+        return _status(options)
+    from experiments.running import run
+
+    return run(grids(options), options)
+
+
+def grids(options: argparse.Namespace) -> list[Grid]:
+    """Those that are named, expanded under --preset and --set. Raises BadInput."""
+    preset = options.preset or "smoke"
+    return [Grid.of(name, preset, options.out, options.set) for name in dict.fromkeys(options.names)]
+
+
+def _list(options: argparse.Namespace) -> int:
+    rows: list[dict[str, Any]] = []
+    for name in options.names or EXPERIMENTS:
+        numbers = {preset: len(trials(name, preset, options.out, options.set)) for preset in PRESETS}
+        rows.append({"name": name, "question": experiment(name).question, "runs": numbers})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    print(f"{'name':<18}{''.join(f'{preset:>7}' for preset in PRESETS)}  question (and runs under each preset)")
+    for row in rows:
+        numbers = "".join(f"{row['runs'][preset]:>7}" for preset in PRESETS)
+        print(f"{row['name']:<18}{numbers}  {row['question']}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    shown = [_facts(name, options) for name in options.names]
+    if options.json:
+        print(json.dumps(shown, indent=2))
+        return 0
+    for facts in shown:
+        print(f"{facts['name']}: {facts['question']}\n\nexpect: {facts['expect']}\n")
+        for title in ("fields", "axes", "runs"):
+            print(f"{title}:")
+            for key, value in facts[title].items():
+                print(f"  {key}: {value}")
+        print(f"each run: {', '.join(facts['stages'])}\nfigures: {', '.join(facts['figures'])}\n{facts['command']}")
+    return 0
+
+
+def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    what = experiment(name)
+    chosen = [options.preset] if options.preset else list(PRESETS)
+    axes = {
+        key: {preset: _plain(axis.of(preset)) for preset in chosen} if isinstance(axis, By) else _plain(axis)
+        for key, axis in what.axes.items()
+    }
+    fields = {
+        key: value if isinstance(value, bool | int | float) else str(value) for key, value in what.fields.items()
+    }
+    return {
+        "name": name,
+        "question": what.question,
+        "expect": what.expect,
+        "fields": fields | {key: str(value) for key, value in assignments(options.set).items()},
+        "axes": axes,
+        "runs": {preset: len(trials(name, preset, options.out, options.set)) for preset in chosen},
+        "stages": [f"{stage.task} {dict(stage.options)}" if stage.options else stage.task for stage in what.stages],
+        "figures": list(what.figures),
+        "command": f"bnonly experiment run {name} --preset {options.preset or 'cpu'} --out {options.out}",
+    }
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    return [list(value) if isinstance(value, tuple) else value for value in values]
+
+
+def _status(options: argparse.Namespace) -> int:
+    told: list[dict[str, Any]] = []
+    for name in dict.fromkeys(options.names):
+        experiment(name)  # refuses an unknown name before any folder is looked for
+        folder = options.out / name
+        preset = options.preset or last_preset(folder) or "smoke"
+        grid = Grid.of(name, preset, options.out, options.set or read(folder, preset).get("set", ()))
+        board = Board(grid.trials)
+        board.look()
+        told.append(_standing(grid, board))
+        if not options.json:
+            _print(grid, board, grid.orphans_named())
+    if options.json:
+        print(json.dumps(told, indent=2))
+    return 0
+
+
+def _standing(grid: Grid, board: Board) -> dict[str, Any]:
+    counts = board.counts()
+    return {
+        "experiment": grid.name,
+        "preset": grid.preset,
+        "set": list(grid.given),
+        "folder": str(grid.folder),
+        **{state: counts[state] for state in STATES},
+        "seconds_left": board.left(max(1, counts["running"])),
+        "orphans": grid.orphans(),
+        "trials": [row.plain() for row in board.rows.values()],
+    }
+
+
+def _print(grid: Grid, board: Board, orphans: str) -> None:
+    rows = [cells(row) for row in board.rows.values()]
+    widths = [max(len(row[column]) for row in [list(HEADS), *rows]) for column in range(len(HEADS))]
+    left = {"network", "group", "state"}
+    for row in [list(HEADS), *rows]:
+        texts = zip(HEADS, row, widths, strict=True)
+        print(
+            "  ".join(
+                f"{cell:<{width}}" if head in left else f"{cell:>{width}}" for head, cell, width in texts
+            ).rstrip()
+        )
+    for row in board.rows.values():
+        if row.state == "failed":
+            print(f"failed: {row.name}: {row.reason}")
+    running = board.counts()["running"]
+    sets = "".join(f" --set {given}" for given in grid.given)
+    at_once = f" with {running} at once" if running > 1 else ""
+    print(f"{grid.name} --preset {grid.preset}{sets}: {outlook(board, running, running)}{at_once}")
+    if orphans:
+        print(orphans)
