@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from experiments.grid import FIT, By, Experiment, Stage
 
-_SHARES = [0.1, 0.2, 0.3, 0.4, 0.5]
+_SHARES = [0.1, 0.3, 0.5]
 _ABLATE = Stage(
     "ablate",
     {
@@ -19,6 +19,7 @@ _ABLATE = Stage(
         "random": _SHARES,
         "largest": _SHARES,
         "per_layer": True,
+        "repeats": 2,
     },
 )
 

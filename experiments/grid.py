@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import merged, read_yaml, validated
+from bnonly.config.command_line import nested, read_yaml, validated
 from bnonly.config.names import did_you_mean, nearest
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
@@ -165,12 +164,3 @@ def assignments(given: Sequence[str]) -> dict[str, Any]:
     if odd := {"experiment", "out"} & fields.keys():
         raise BadInput(f"--set {odd.pop()} is not for --set: the experiment's name decides it, and --out")
     return fields
-
-
-def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields by dotted name as nested mappings: {"a.b": 1} -> {"a": {"b": 1}}."""
-    return reduce(merged, ({} | _nest(name.split("."), value) for name, value in fields.items()), {})
-
-
-def _nest(path: list[str], value: Any) -> dict[str, Any]:
-    return {path[0]: _nest(path[1:], value) if path[1:] else value}

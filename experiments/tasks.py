@@ -9,6 +9,10 @@ from typing import Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
+from bnonly.examine.ablating import rows
+from bnonly.examine.measuring import SHARES, THRESHOLDS
+from bnonly.examine.subject import Subject, of_run
+from bnonly.measure.points import points
 from bnonly.runs import RunFolder
 
 
@@ -26,10 +30,28 @@ class Task:
         getattr(import_module(module), name)(config, folder, **options)
 
 
+def _fitted(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    if config.data.source in ("folder", "imagenet"):  # another path may hold other images
+        return folder.result_of(config) is not None
+    return folder.result() is not None
+
+
+def _measured(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    facts = folder.measures() or {}
+    asked = {"thresholds": list(THRESHOLDS), "shares": list(SHARES), **options, "run": config.id}
+    return all(facts.get(name) == value for name, value in asked.items())
+
+
+def _ablated(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    facts = folder.ablation() or {}
+    return facts.get("run") == config.id and all(point in rows(facts) for point in points(**options))
+
+
 TASKS = {
-    "fit": Task("experiments.tasks:fit", lambda config, folder, options: folder.result_of(config) is not None),
+    "fit": Task("experiments.tasks:fit", _fitted),
+    "measure": Task("experiments.tasks:measure", _measured),
+    "ablate": Task("experiments.tasks:ablate", _ablated),
 }
-"""measure and ablate join when their room has them."""
 
 
 def task(name: str) -> Task:
@@ -57,3 +79,24 @@ def fit(config: RunConfig, folder: RunFolder) -> None:
 
     with mirror(config) as listeners:
         fit(config, listeners)
+
+
+def measure(config: RunConfig, folder: RunFolder, **options: Any) -> None:
+    """`bnonly measure` of the finished run; options are those of `bnonly.examine.measuring.measure`."""
+    from bnonly.examine.measuring import measure
+
+    measure(_subject(config, folder), quiet=True, **options)
+
+
+def ablate(config: RunConfig, folder: RunFolder, **options: Any) -> None:
+    """`bnonly ablate` of the finished run; options are those of `bnonly.measure.points.points`."""
+    from bnonly.examine.ablating import ablate
+
+    ablate(_subject(config, folder), quiet=True, **options)
+
+
+def _subject(config: RunConfig, folder: RunFolder) -> Subject:
+    """The finished run, its data where this grid says they lie, its device the grid's."""
+    path = config.data.path
+    where = {"data.path": str(path)} if path is not None and config.data.source != "digits" else {}
+    return of_run(folder, where | {"training.device": config.training.device})

@@ -185,6 +185,16 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields by dotted name as nested mappings: {"a.b": 1} -> {"a": {"b": 1}}."""
+    layer: dict[str, Any] = {}
+    for name, value in fields.items():
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        layer = merged(layer, value)
+    return layer
+
+
 def _mistake(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import merged, validated
+from bnonly.config.command_line import nested, validated
 from bnonly.config.run import NOT_IN_ID
 from bnonly.errors import BadInput
 from bnonly.progress import console
@@ -73,10 +73,8 @@ class Subject:
 
     def open(self) -> Opened:
         """Grow the network and read the images. Raises BadInput where these are not the ones it was trained for."""
-        import torch
-
         from bnonly.training.allocator import keep_freed_memory
-        from bnonly.training.build import evaluation_batches, run_data
+        from bnonly.training.build import evaluation_batches, placed, run_data
         from bnonly.training.environment import pick_device
 
         device = pick_device(self.config.training.device)
@@ -84,8 +82,7 @@ class Subject:
         digest = data.digest()
         self._check(data, digest)
         keep_freed_memory()
-        last = self.config.training.memory_format == "channels_last"
-        net = net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+        net = placed(net, self.config, device)
         return Opened(net, evaluation_batches(self.config, data, device), device, digest)
 
     def _check(self, data: Dataset, digest: str) -> None:
@@ -186,15 +183,6 @@ def _grown(contents: Contents, path: Path) -> nn.Module:
     except SeedFileError as error:
         error.file = str(path)
         raise
-
-
-def nested(changes: Mapping[str, str]) -> dict[str, Any]:
-    """{"data.path": "x"} as {"data": {"path": "x"}}."""
-    layer: dict[str, Any] = {}
-    for name, value in changes.items():
-        section, _, field = name.rpartition(".")
-        layer = merged(layer, {section: {field: value}} if section else {field: value})
-    return layer
 
 
 def _sha256(path: Path) -> str:
