@@ -145,7 +145,7 @@ def typed_in(command: list[str], setup: str, line: str, report: Path) -> str:
 
 
 def waited(path: Path) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while not (path.exists() and (path.stat().st_size or path.suffix)):
         assert time.monotonic() < until, f"the shell never wrote {path.name}"
         time.sleep(0.02)
