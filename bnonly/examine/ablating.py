@@ -62,7 +62,7 @@ def ablate(
 
 def _evaluate(results: _Results, wanted: Sequence[Point], path: Path | None, quiet: bool) -> None:
     from bnonly.measure.ablation import ablate as evaluated
-    from bnonly.training.fit import exact_kernels
+    from bnonly.training.environment import exact_kernels
 
     opened, precision = results.opened, results.who.precision
     saved = time.monotonic()

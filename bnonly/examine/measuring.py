@@ -64,8 +64,7 @@ def _measured(
     from bnonly.measure.activations import Activations, dead_channels, effective_channels, relu_zeros
     from bnonly.measure.gamma import betas, distribution, gammas
     from bnonly.progress import track
-    from bnonly.training.environment import environment
-    from bnonly.training.fit import exact_kernels
+    from bnonly.training.environment import environment, exact_kernels
 
     began, opened = time.monotonic(), who.open()
     net, test = opened.net, opened.batches

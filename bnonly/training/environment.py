@@ -35,6 +35,11 @@ def pick_device(wanted: str, rank: int = 0, count: int = 1) -> torch.device:
     return torch.device("cuda", device.index or 0)
 
 
+def exact_kernels() -> Any:
+    """A context in which, on CUDA, float32 is float32 (no tf32), and kernels are the same every time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, device, threads and git revision, as plain values."""
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()

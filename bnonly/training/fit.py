@@ -27,7 +27,7 @@ from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import image_shape, placed, run_batches, run_data, run_network
-from bnonly.training.environment import environment, pick_device
+from bnonly.training.environment import environment, exact_kernels, pick_device
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
 from bnonly.training.listener import Listener
@@ -261,8 +261,3 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def exact_kernels() -> Any:
-    """On CUDA: float32 is float32 (no tf32), and the same kernels every time."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
