@@ -43,7 +43,9 @@ def add_subject(parser: Parser, what: str) -> None:
     parser.add_argument("--force", action="store_true", help="measure again what is there already")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     group = parser.add_argument_group(
-        "images and device", "A RUN knows its own; data.path, if they have moved, and the device may be given."
+        "images and device",
+        "A RUN knows its own; data.path, if they have moved, and the device may be given. A FILE knows size, mean "
+        "and deviation of its images.",
     )
     for name in _FIELDS:
         entry = entries()[name]
