@@ -1,0 +1,71 @@
+"""Learning curves of runs, a panel a network and setting."""
+
+from __future__ import annotations
+
+import seaborn as sns
+from matplotlib.ticker import MaxNLocator
+
+from analysis.figures.drawing import (
+    Drawing,
+    NoData,
+    epochs_of,
+    legend,
+    made,
+    over_seeds,
+    panels,
+    percent,
+    pick,
+    title,
+)
+from analysis.figures.style import palette, plain, styled
+from analysis.frames import Frames
+
+_MOST = 12
+_DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1), (6, 2), (2, 1), (3, 1, 1, 1, 1, 1))
+
+
+def learning_curves(frames: Frames) -> Drawing:
+    """Test accuracy over epochs; of runs that are not finished only where a group has no other."""
+    curves = frames.of_runs(frames.curves, unfinished=True)
+    curves = curves[curves["top1"].notna() & curves["state"].isin(("done", "running")) & (curves["network"] != "")]
+    # A seed of one network once, though it may have been trained under two names.
+    counted = set(frames.done["key"]) | set(frames.runs.loc[frames.runs["state"] == "running", "key"])
+    curves = curves[curves["run"].isin(counted)]
+    if curves.empty:
+        raise NoData("no run has ended an epoch; `bnonly fit --training.epochs 10` trains one")
+    curves = curves.assign(panel=curves["label"] + ", " + curves["setting"])
+    whole = curves.groupby(["panel", "group"])["state"].transform(lambda states: (states == "done").any())
+    unfinished = int(curves.loc[whole & (curves["state"] != "done"), "run"].nunique())
+    curves = curves[(curves["state"] == "done") | ~whole]
+    chosen, left = pick(curves["panel"].unique(), lambda name: (curves["panel"] == name).sum(), _MOST)
+    chosen = [name for name in curves["panel"].unique() if name in chosen]  # by depth and width, not by letter
+    curves = curves[curves["panel"].isin(chosen)]
+    by = ["panel", "label", "setting", "group", "epoch"]
+    stats = over_seeds(curves, by, "top1")
+    colours = palette(curves["group"].unique())
+    with styled():
+        figure, grid = panels(len(chosen), height=3.9)
+        for axes, panel in zip(grid, chosen, strict=True):
+            own, rows = stats[stats["panel"] == panel], curves[curves["panel"] == panel]
+            last = own.loc[own.groupby("group")["epoch"].idxmax()].set_index("group")["mean"]
+            groups = sorted(last.index, key=lambda group: (-last[group], group))
+            sns.lineplot(
+                own, x="epoch", y="mean", hue="group", hue_order=groups, style="group", style_order=groups,
+                dashes=[_DASHES[place % len(_DASHES)] for place in range(len(groups))], palette=colours,
+                estimator=None, errorbar=None, ax=axes, legend=False,
+            )  # fmt: skip
+            for group, drawn in zip(groups, axes.lines, strict=True):
+                part = own[own["group"] == group].sort_values("epoch")
+                low, high = part["mean"] - part["sd"], part["mean"] + part["sd"]
+                axes.fill_between(part["epoch"], low, high, color=colours[group], alpha=0.2, linewidth=0)
+                mine = rows[rows["group"] == group]
+                so_far = "" if (mine["state"] == "done").all() else f"epoch {mine['epoch'].max():.0f} so far of "
+                drawn.set_label(f"{plain(group)}, {so_far}{epochs_of(mine)}")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            percent(axes)
+            axes.set(xlabel="epoch", xlim=(0, None))
+            title(axes, panel)
+            legend(axes)
+    waiting = f" {unfinished} unfinished runs of groups that have finished ones are left out." if unfinished else ""
+    caption = f"Test accuracy after every epoch, a panel a network. {made(curves, stats['n'])}{waiting}{left}"
+    return Drawing(figure, caption, stats.drop(columns="panel"))

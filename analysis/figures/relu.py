@@ -1,0 +1,56 @@
+"""How many outputs of the ReLUs are zero, and how many channels always are."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.ticker import PercentFormatter
+
+from analysis.figures.drawing import Drawing, NoData, epochs_of, legend, made, over_seeds, panels, pick, title
+from analysis.figures.style import markers, palette, plain, styled
+from analysis.frames import Frames
+
+_SHARES = {
+    "zero": "outputs that are zero",
+    "off": "channels off on every test image",
+    "mostly_off_0.99": "channels off on 99 % of the images",
+}
+
+
+def relu_zeros(frames: Frames) -> Drawing:
+    """Zeros after the ReLUs over the test set by network, a panel a measure, a marker a group."""
+    rows = frames.of_runs(frames.measures)
+    rows = rows[(rows["layer"] == "all") & rows["zero"].notna()]
+    if rows.empty:
+        raise NoData("no finished run has a measures.json; `bnonly measure RUN` makes one")
+    chosen, left = pick(rows["setting"].unique(), lambda name: (rows["setting"] == name).sum(), 3)
+    rows = rows[rows["setting"].isin(chosen)].sort_values(["family", "depth", "width", "group"])
+    colours, shapes = palette(rows["group"].unique()), markers(rows["group"].unique())
+    by, tables = ["setting", "label", "group"], []
+    with styled():
+        figure, grid = panels(len(chosen) * len(_SHARES), width=2.9, height=3.9, columns=3)
+        for place, axes in enumerate(grid):
+            setting, share = chosen[place // len(_SHARES)], list(_SHARES)[place % len(_SHARES)]
+            own = rows[rows["setting"] == setting]
+            stats, networks = over_seeds(own, by, share), list(dict.fromkeys(own["label"]))
+            tables.append(stats.assign(measure=share))
+            groups = sorted(stats["group"].unique())
+            for shift, group in enumerate(groups):
+                part = stats[stats["group"] == group]
+                xs = [networks.index(label) + 0.12 * (shift - (len(groups) - 1) / 2) for label in part["label"]]
+                axes.errorbar(
+                    xs, part["mean"], part["sd"], fmt=shapes[group], color=colours[group], markersize=5.5, capsize=2,
+                    elinewidth=0.9, label=f"{plain(group)}, {epochs_of(own)}",
+                )  # fmt: skip
+            names = [plain(name) for name in networks]
+            axes.set_xticks(range(len(networks)), names, rotation=35 if len(networks) > 3 else 0, fontsize="small")
+            axes.set(xlim=(-0.5, len(networks) - 0.5), ylim=(0, 1), ylabel="share" if place % 3 == 0 else "")
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            title(axes, f"{_SHARES[share]}, {setting}")
+            if place % 3 == 1:
+                legend(axes)
+    table = pd.concat(tables, ignore_index=True)
+    caption = (
+        "After the ReLUs, on the test images: the share of outputs that are 0; of channels that are 0 at every "
+        f"place of every image; and of channels that are on at least 99 in 100 images. {made(rows, table['n'])}{left}"
+    )
+    return Drawing(figure, caption, table)

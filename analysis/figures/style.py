@@ -1,0 +1,106 @@
+"""How every figure looks: a colour-blind safe colour and a marker of its own for each group, text that is text."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, then Tol's; a group keeps its colour in every figure.
+COLOURS = {
+    "all": "#0072B2",
+    "bn": "#D55E00",
+    "bn+output": "#CC79A7",
+    "output": "#E69F00",
+    "random:2": "#009E73",
+    "gamma": "#56B4E9",
+    "beta": "#000000",
+    "shortcut": "#999999",
+    "bn+output+shortcut": "#882255",
+    "output+shortcut": "#AA9A3B",
+    "norm": "#332288",
+    "none": "#666666",
+}
+_SPARE = ("#44AA99", "#117733", "#AA4499", "#88CCEE", "#999933", "#CC6677")
+_MARKERS = {
+    "all": "s",
+    "bn": "o",
+    "bn+output": "D",
+    "output": "^",
+    "random:2": "v",
+    "gamma": "<",
+    "beta": ">",
+    "shortcut": "P",
+    "bn+output+shortcut": "p",
+    "output+shortcut": "d",
+    "norm": "h",
+    "none": "X",
+}
+_SPARE_MARKERS = ("*", "8", "H", "d", "p", "h")
+
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bnonly",
+    "pdf.fonttype": 42,
+    "figure.max_open_warning": 0,
+}
+_LONGEST = 60
+
+
+def palette(groups: Iterable[str]) -> dict[str, str]:
+    """A colour for each group."""
+    groups = list(groups)
+    return _given(groups, COLOURS, _SPARE)
+
+
+def markers(groups: Iterable[str]) -> dict[str, str]:
+    """A marker for each group, so that colour is never all that tells two apart."""
+    return _given(list(groups), _MARKERS, _SPARE_MARKERS)
+
+
+def _given(groups: list[str], fixed: dict[str, str], spare: tuple[str, ...]) -> dict[str, str]:
+    others = sorted(group for group in groups if group not in fixed)
+    return {group: fixed.get(group) or spare[others.index(group) % len(spare)] for group in groups}
+
+
+def styled() -> AbstractContextManager[None]:
+    """Within the block figures have the house's style."""
+    settings: Any = {**sns.axes_style("ticks"), **sns.plotting_context("notebook", 0.85), **STYLE}
+    return plt.rc_context(settings)
+
+
+def plain(text: str) -> str:
+    """A text from outside for a figure: short, printable, and no formula."""
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    # A label that begins with _ would be left out of a legend.
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
+
+
+def svg(figure: Figure, title: str) -> str:
+    """The figure as an inline <svg> that scales with the page; `title` is read to those who cannot see it.
+
+    It names no address but XML's own namespaces, and no id that a second figure of the page may have, too.
+    """
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    body = file.getvalue()[file.getvalue().index("<svg") :]
+    body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
+    body = re.sub(r' id="[A-Za-z0-9]+_\d+"', "", body)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    return body.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
