@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis import summary
-from analysis.figures import DRAWINGS, Drawing, NoData, svg
+from analysis.figures import DRAWINGS, Drawing, NoData, pdf, svg
 from analysis.frames import Frames
 from analysis.page import Section, page
 
@@ -71,7 +70,7 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
             continue
         width = round(each.figure.get_figwidth() * _REM_PER_INCH, 1)
         if files:
-            out[f"{name}.pdf"] = _pdf(each)
+            out[f"{name}.pdf"] = pdf(each.figure)
             out[f"{name}.csv"] = _csv(each.table)
         picture = svg(each.figure, f"{_HEADINGS[name]}. {each.caption}")
         if files:
@@ -101,13 +100,6 @@ def _drawn(draw: Callable[[Frames], Drawing], frames: Frames) -> Drawing | NoDat
 
 def _sentence(text: str) -> str:
     return f"Missing: {text}."
-
-
-def _pdf(drawing: Drawing) -> bytes:
-    file = io.BytesIO()
-    drawing.figure.savefig(file, format="pdf", metadata={"CreationDate": None})
-    drawing.figure.set_layout_engine("none")  # it is laid out now, which takes longer than drawing
-    return file.getvalue()
 
 
 def _standing_alone(picture: str) -> bytes:

@@ -74,13 +74,14 @@ def missing(frames: Frames, lacking: Mapping[str, str]) -> Section:
     """
     absent, details = [], []
     for row in frames.grids.to_dict("records"):
+        name, preset = row["experiment"], row["preset"]
         if row["done"] < row["trials"]:
             states = ", ".join(
                 f"{row[state]} {_STATES[state]}" for state in ("running", "failed", "waiting") if row[state]
             )
             absent.append(
-                f"{row['experiment']} ({row['preset']}): {row['trials'] - row['done']} of {row['trials']} trials have "
-                f"no result: {states}. `bnonly experiment run {row['experiment']} --preset {row['preset']}` goes on."
+                f"{name} ({preset}): {row['trials'] - row['done']} of {row['trials']} trials have no result: "
+                f"{states}. `bnonly experiment run {name} --preset {preset}` goes on."
             )
     stages = frames.missing[frames.missing["stage"] != "fit"]
     for stage, rows in stages.groupby("stage"):

@@ -25,7 +25,7 @@ from analysis.figures.scaling import (
     sparsity_by_width,
 )
 from analysis.figures.single import accuracy_and_gamma, clamp_curve, gamma_histograms, learning_curves
-from analysis.figures.style import COLOURS, svg
+from analysis.figures.style import COLOURS, pdf, svg
 from analysis.figures.variants import (
     accuracy_by_decay,
     accuracy_by_group,
@@ -69,5 +69,6 @@ __all__ = [
     "clamp_curve",
     "gamma_histograms",
     "learning_curves",
+    "pdf",
     "svg",
 ]

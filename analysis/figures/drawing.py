@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from analysis.figures.style import plain
 from analysis.settings import PAPER_EPOCHS
@@ -117,10 +117,20 @@ def log_ticks(axes: Axes, values: Iterable[float], what: str) -> None:
         axes.set_xlim(shown[0] / 1.25, max(shown[-1], *values) * 1.25)
 
 
+def decades(axes: Axes, values: Iterable[float], what: str) -> None:
+    """A logarithmic axis with a tick a power of ten."""
+    values = list(values)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(10))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.set(xlabel=what, xlim=(min(values) / 1.4, max(values) * 1.4))
+
+
 def short(value: float) -> str:
     """1,120 -> 1.1K, 13,979,930 -> 14M."""
     for size, letter in ((1e6, "M"), (1e3, "K")):
-        if value >= 10 * size or (value >= size and letter == "M") or value >= 1e3 * (letter == "K") > 0:
+        if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:g}"
 

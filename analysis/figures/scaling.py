@@ -10,6 +10,7 @@ from analysis.figures.drawing import (
     PAPER,
     Drawing,
     NoData,
+    decades,
     epochs_of,
     legend,
     line,
@@ -75,7 +76,7 @@ def accuracy_by_parameters(frames: Frames) -> Drawing:
                     axes.lines[-1].set_linestyle(":")
             if bool(rows["papers_recipe"].all()):
                 ticks |= _papers_parameters(axes, own, colours, shapes)
-            log_ticks(axes, ticks, "trained parameters")
+            decades(axes, ticks, "trained parameters")
             percent(axes)
             title(axes, setting)
             legend(axes)

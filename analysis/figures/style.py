@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, then Tol's; a group keeps its colour in every figure.
@@ -90,13 +93,40 @@ def plain(text: str) -> str:
     return (" " + text if text.startswith("_") else text).replace("$", r"\$")
 
 
+def laid_out(figure: Figure) -> None:
+    """Fix the figure's layout, which takes longer than drawing it, so that it is found once for all formats."""
+    if figure.get_layout_engine() is not None:
+        with _unknown_letters_are_the_readers():
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF of one page, with no date in it."""
+    file = io.BytesIO()
+    laid_out(figure)
+    with styled(), _unknown_letters_are_the_readers():
+        FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None})
+    return file.getvalue()
+
+
+@contextmanager
+def _unknown_letters_are_the_readers() -> Iterator[None]:
+    """A label of letters that matplotlib's font has not got is no fault: the reader's browser has them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
 def svg(figure: Figure, title: str) -> str:
     """The figure as an inline <svg> that scales with the page; `title` is read to those who cannot see it.
 
     It names no address but XML's own namespaces, and no id that a second figure of the page may have, too.
     """
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    laid_out(figure)
+    with styled(), _unknown_letters_are_the_readers():
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     plt.close(figure)
     body = file.getvalue()[file.getvalue().index("<svg") :]
     body = re.sub(r"\s*<metadata>.*?</metadata>", "", body, count=1, flags=re.DOTALL)
