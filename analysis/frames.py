@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.folders import epochs, find, mapping
+from analysis.folders import epochs, find, mapping, numbers
 from analysis.gammas import gammas
 from analysis.rows import ABLATION, CURVE, MEASURE, ablation_rows, curve_rows, measure_rows, run_row, trial_row
 from analysis.trials import Grid, grid, missing, overview
@@ -127,8 +127,12 @@ def _waiting(rows: list[dict[str, Any]], grids: list[Grid]) -> list[dict[str, An
 
 
 def _frame(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(names))
-    return frame.astype({name: "str" if name in _WORDS else float for name in names})
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    made = {
+        name: pd.Series(values, dtype="str") if name in _WORDS else numbers(list(values))
+        for name, values in zip(names, columns, strict=True)
+    }
+    return pd.DataFrame(made)
 
 
 def _runs(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -37,12 +37,17 @@ def gammas(done: pd.DataFrame) -> pd.DataFrame:
     keys, layers, places, values = zip(*parts, strict=True)
     return pd.DataFrame(
         {
-            "run": pd.Categorical(np.repeat(np.array(keys, dtype=object), lengths)),
-            "layer": pd.Categorical(np.repeat(np.array(layers, dtype=object), lengths)),
+            "run": _repeated(keys, lengths),
+            "layer": _repeated(layers, lengths),
             "place": np.repeat(np.array(places), lengths),
             "gamma": np.concatenate(values),
         }
     )
+
+
+def _repeated(texts: tuple[str, ...], lengths: list[int]) -> pd.Categorical:
+    codes, known = pd.factorize(np.array(texts, dtype=object))
+    return pd.Categorical.from_codes(np.repeat(codes, lengths), known)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ _TEMPLATE = """<!doctype html>
 <meta name="generator" content="{{ generator }}">
 <title>{{ title }}</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
   overflow-wrap: break-word; }
 h1, h2 { line-height: 1.2; }
 h2 { margin-top: 2.5rem; }
@@ -32,8 +32,8 @@ figure .drawn svg { max-width: none; display: block; }
 figcaption, footer, .small { color: #555; font-size: .9rem; }
 .wide { overflow-x: auto; }
 .absent { border-left: 4px solid #E69F00; background: #fdf6e7; padding: .5rem .75rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child, th.text, td.text { text-align: left; }
 td.long { white-space: normal; min-width: 16rem; }
 th { vertical-align: bottom; }

@@ -121,12 +121,12 @@ def trial_row(experiment: str, id: str, config: Row) -> Row:
 
 
 def curve_rows(records: list[Row]) -> list[tuple[Any, ...]]:
-    """A row an epoch, as CURVE but for the run."""
-    rows = []
+    """A row an epoch, as CURVE but for the run; values as they were read."""
+    rows, none = [], {}
     for record in records:
         test, train = record.get("test"), record.get("train")
-        values = [number(at(test, name)) for name in ("loss", "top1", "top5")]
-        values += [number(at(train, name)) for name in ("loss", "top1")]
+        test, train = test if type(test) is dict else none, train if type(train) is dict else none
+        values = (test.get("loss"), test.get("top1"), test.get("top5"), train.get("loss"), train.get("top1"))
         rows.append((record["epoch"], *values, _below(record.get("gamma"))))
     return rows
 

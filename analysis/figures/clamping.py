@@ -9,8 +9,8 @@ from matplotlib.ticker import PercentFormatter
 from analysis.figures.drawing import (
     Drawing,
     NoData,
+    arrange,
     epochs_of,
-    legend,
     made,
     over_seeds,
     panels,
@@ -47,7 +47,7 @@ def clamp_curves(frames: Frames) -> Drawing:
     stats = over_seeds(runs, by, "top1").merge(runs.groupby(by, as_index=False)["share"].mean(), on=by)
     colours = palette(whole["group"].unique())
     with styled():
-        figure, grid = panels(len(chosen), height=4.3)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], whole[whole["panel"] == panel]
             for group in sorted(own["group"].unique()):
@@ -60,7 +60,7 @@ def clamp_curves(frames: Frames) -> Drawing:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.set(xlabel="channels with gamma set to zero", xlim=(-0.02, 1.02))
             title(axes, panel)
-            legend(axes, columns=1)
+        arrange(figure, grid, legend=1)
     caption = (
         "Test accuracy after gammas of the whole network are set to zero, without retraining. Dots: all "
         "|gamma| below a threshold (their values stand in the table); lines: a share of the channels. "

@@ -16,7 +16,7 @@ from analysis.figures.style import plain
 from analysis.settings import PAPER_EPOCHS
 from bnonly.errors import BadInput
 
-MOST_PANELS = 8
+MOST_PANELS = 6
 PAPER = "paper, 160 epochs [D]"
 
 
@@ -40,16 +40,49 @@ def over_seeds(runs: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFram
     return stats.rename(columns={"std": "sd", "count": "n"}).reset_index()
 
 
-def panels(count: int, width: float = 3.9, height: float = 3.4, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, two in a row; the spare one is taken away. Sizes are in inches, of a panel."""
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    size = (max(width * columns, 4.8), height * rows)
-    figure, grid = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    flat = list(grid.flat)
-    for spare in flat[count:]:
-        spare.remove()
-    return figure, flat[:count]
+def panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of so many panels; `arrange` places them when they are drawn."""
+    figure = plt.figure()
+    return figure, [figure.add_axes((0, 0, 1, 1), label=str(place)) for place in range(count)]
+
+
+def arrange(
+    figure: Figure,
+    grid: Sequence[Axes],
+    *,
+    width: float = 2.95,
+    height: float = 2.5,
+    left: float = 0.75,
+    right: float = 0.2,
+    columns: int = 2,
+    legend: int = 2,
+    below: float = 0.0,
+) -> None:
+    """Place the panels in rows, each with its legend below it, where it hides nothing. Sizes are in inches.
+
+    width, height: of a panel's axes; left, right, below: beside them, for long labels; columns: panels in a row;
+    legend: columns of one, 0 for none. Fixed sizes take a fifth of the time in which matplotlib's own layouts find them.
+    """
+    columns = min(columns, len(grid))
+    entries = [len(axes.get_legend_handles_labels()[1]) if legend else 0 for axes in grid]
+    rows = [list(range(start, min(start + columns, len(grid)))) for start in range(0, len(grid), columns)]
+    above = [0.22 + 0.19 * max(grid[place].get_title(loc="left").count("\n") + 1 for place in row) for row in rows]
+    belows = [0.62 + below + 0.19 * max(math.ceil(entries[place] / max(1, legend)) for place in row) for row in rows]
+    whole = (columns * (left + width + right), sum(above) + sum(belows) + height * len(rows))
+    figure.set_size_inches(whole)
+    top = whole[1]
+    for row, over, under in zip(rows, above, belows, strict=True):
+        top -= over + height
+        for column, place in enumerate(row):
+            at = (column * (left + width + right) + left, top)
+            grid[place].set_position((at[0] / whole[0], at[1] / whole[1], width / whole[0], height / whole[1]))
+            if entries[place]:
+                corner = (-0.6 * left / width, -(0.5 + below) / height)
+                grid[place].legend(
+                    loc="upper left", bbox_to_anchor=corner, ncols=legend, frameon=False,
+                    fontsize="small", handlelength=2, columnspacing=1, borderaxespad=0, labelspacing=0.3, borderpad=0,
+                )  # fmt: skip
+        top -= under
 
 
 def pick(keys: Iterable[str], weight: Callable[[str], float], most: int = MOST_PANELS) -> tuple[list[str], str]:
@@ -69,23 +102,13 @@ def line(axes: Axes, stats: pd.DataFrame, x: str, colour: str, marker: str, labe
         axes.errorbar(xs, mean, sd, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2, zorder=2)
 
 
-def papers_line(
-    axes: Axes, xs: Sequence[float], percents: Sequence[float], colour: str, marker: str, label: str
-) -> None:
-    """The paper's points: hollow, dashed, and never like a measurement."""
+def papers_line(axes: Axes, xs: Sequence[float], percents: Sequence[float], colour: str, marker: str) -> None:
+    """The paper's points: hollow, dashed, and never like a measurement. One entry of the legend stands for all."""
     ys = [percent / 100 for percent in percents]
-    axes.plot(
-        xs, ys, color=colour, marker=marker, markersize=5, markerfacecolor="white",
-        linestyle=(0, (3, 2)), linewidth=0.9, alpha=0.85, label=label, zorder=2,
-    )  # fmt: skip
-
-
-def legend(axes: Axes, columns: int = 2) -> None:
-    """Below the panel, where it hides nothing."""
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, frameon=False, fontsize="small",
-        handlelength=2.2, columnspacing=1.2,
-    )  # fmt: skip
+    style = {"linestyle": (0, (3, 2)), "linewidth": 0.9, "markersize": 5, "markerfacecolor": "white", "zorder": 2}
+    axes.plot(xs, ys, color=colour, marker=marker, alpha=0.85, **style)
+    if PAPER not in axes.get_legend_handles_labels()[1]:
+        axes.plot([], [], color="0.35", marker="o", label=PAPER, **style)
 
 
 def title(axes: Axes, text: str) -> None:
@@ -93,7 +116,7 @@ def title(axes: Axes, text: str) -> None:
     words, lines = plain(text).split(", "), [""]
     for word in words:
         joined = f"{lines[-1]}, {word}" if lines[-1] else word
-        lines = [*lines[:-1], joined] if len(joined) <= 42 else [*lines, word]
+        lines = [*lines[:-1], joined] if len(joined) <= 40 else [*lines, word]
     axes.set_title(",\n".join(part for part in lines if part), fontsize="medium", loc="left")
 
 
@@ -156,10 +179,8 @@ def made(rows: pd.DataFrame, counts: pd.Series | None = None) -> str:
             sentences.append(f"Mean over seeds, band and bars one sample standard deviation ({n}).")
     devices = sorted({name for name in rows["device_name"] if name}) or ["an unknown device"]
     precisions = sorted({name for name in rows["precision"] if name})
-    short_one = "" if set(rows["epochs"]) == {PAPER_EPOCHS} else f", which is not the paper's {PAPER_EPOCHS}"
+    short_one = "" if set(rows["epochs"]) == {PAPER_EPOCHS} else f" (the paper: {PAPER_EPOCHS})"
     short_one = short_one if (rows["source"] == "cifar10").any() else ""
     dtype = f" in {' and '.join(precisions)}" if precisions else ""
-    sentences.append(
-        f"Trained for {epochs_of(rows)}{short_one},{dtype} on {', '.join(devices)}.".replace(",  in", " in")
-    )
+    sentences.append(f"Trained for {epochs_of(rows)}{short_one}{dtype} on {', '.join(devices)}.")
     return " ".join(sentences)

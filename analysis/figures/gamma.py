@@ -5,115 +5,130 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
-from analysis.figures.drawing import Drawing, NoData, made, panels, pick, title
+from analysis.figures.drawing import Drawing, NoData, arrange, made, panels, pick, title
 from analysis.figures.style import palette, plain, styled
 from analysis.frames import Frames
 
 _BINS, _LAYER_BINS, _MOST, _MOST_LABELS = 60, 41, 8, 24
+Values = NDArray[np.float32]
 
 
 def gamma_histograms(frames: Frames) -> Drawing:
     """gamma of all channels after training, bn against all, a panel a network from the shallowest on."""
-    rows = _compared(frames)
-    rows = rows.assign(panel=rows["label"] + ", " + rows["setting"])
-    chosen, left = pick(rows["panel"].unique(), lambda name: rows.loc[rows["panel"] == name, "run"].nunique(), _MOST)
-    order = rows.drop_duplicates("panel").sort_values(["family", "depth", "width", "setting"])["panel"]
-    chosen = [name for name in order if name in chosen]
-    rows = rows[rows["panel"].isin(chosen)]
-    groups, edges = sorted(rows["group"].unique()), _edges(rows["gamma"], _BINS)
+    runs, values = _compared(frames)
+    runs = runs.assign(panel=runs["label"] + ", " + runs["setting"])
+    chosen, left = pick(runs["panel"].unique(), lambda name: (runs["panel"] == name).sum(), _MOST)
+    chosen = [name for name in runs["panel"].unique() if name in chosen]  # by depth and width, not by letter
+    runs = runs[runs["panel"].isin(chosen)]
+    pooled: dict[tuple[str, str], Values] = {
+        (str(panel), str(group)): np.concatenate([values[key] for key in own["key"]])
+        for (panel, group), own in runs.groupby(["panel", "group"])
+    }
+    groups, edges = sorted({group for _, group in pooled}), _edges(list(pooled.values()), _BINS)
     colours, tables = palette(groups), []
     with styled():
-        figure, grid = panels(len(chosen), height=2.9)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
-            here = rows[rows["panel"] == panel]
-            for group in sorted(here["group"].unique(), reverse=True):
-                part = here[here["group"] == group]
+            for group in sorted((group for name, group in pooled if name == panel), reverse=True):
+                gamma = pooled[panel, group]
+                shares = _shares(gamma, edges)
+                tables.append(_long(panel, group, [""], edges, shares[None]))
+                # Drawn from the counts: a million channels are binned once.
                 sns.histplot(
-                    x=part["gamma"].clip(edges[0], edges[-1]), bins=edges.tolist(), ax=axes, stat="proportion",
-                    element="step", fill=group == "bn" or len(groups) == 1, color=colours[group], alpha=0.45,
-                    linewidth=1.2, label=f"{plain(group)}: {(part['gamma'].abs() < 0.01).mean():.1%} below 0.01",
+                    x=(edges[:-1] + edges[1:]) / 2, weights=shares, bins=edges.tolist(), ax=axes, element="step",
+                    fill=group == "bn" or len(groups) == 1, color=colours[group], alpha=0.45, linewidth=1.2,
+                    label=f"{plain(group)}: {(np.abs(gamma) < 0.01).mean():.1%} below 0.01",
                 )  # fmt: skip
-                counts = np.histogram(part["gamma"].clip(edges[0], edges[-1]), edges)[0] / len(part)
-                tables.append(
-                    pd.DataFrame(
-                        {"panel": panel, "group": group, "from": edges[:-1], "to": edges[1:], "share": counts}
-                    )
-                )
-            _dress(axes, "share of channels")
+            axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+            axes.set(xlabel="gamma", ylabel="share of channels")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.legend(frameon=False, fontsize="small", loc="upper right", title="|gamma|", title_fontsize="small")
             title(axes, panel)
-    seeds = rows.groupby(["panel", "group"])["run"].nunique()
+        arrange(figure, grid, height=1.9, legend=0)
+    seeds = runs.groupby(["panel", "group"]).size()
     n = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     caption = (
         f"Gamma of every BatchNorm channel after training; the channels of {n} seed{'' if n == '1' else 's'} "
-        f"together; the outermost bins hold what lies beyond. {made(rows)}{left}"
+        f"together; the outermost bins hold what lies beyond. {made(runs)}{left}"
     )
-    return Drawing(figure, caption, pd.concat(tables, ignore_index=True))
+    return Drawing(figure, caption, pd.concat(tables, ignore_index=True).drop(columns="layer"))
 
 
 def gamma_layers(frames: Frames) -> Drawing:
     """gamma layer by layer, from the input down, as a heat map: bn and all of the deepest network that has both."""
-    rows = _compared(frames)
-    both = rows.groupby(["label", "setting"])["group"].nunique()
-    rows = rows.merge(both[both == both.max()].reset_index()[["label", "setting"]], on=["label", "setting"])
-    channels = rows.groupby(["label", "setting"]).size()
-    label, setting = channels.index[int(channels.to_numpy().argmax())]
-    rows = rows[(rows["label"] == label) & (rows["setting"] == setting)]
-    first = rows.drop_duplicates("run").sort_values("run_seed").drop_duplicates("group")["run"]
-    rows = rows[rows["run"].isin(first)]
-    edges, groups = _edges(rows["gamma"], _LAYER_BINS), sorted(rows["group"].unique(), reverse=True)
+    runs, values = _compared(frames)
+    runs = runs.assign(channels=[len(values[key]) for key in runs["key"]]).drop_duplicates(
+        ["label", "setting", "group"]
+    )
+    of = runs.groupby(["label", "setting"]).agg(groups=("group", "size"), channels=("channels", "max")).reset_index()
+    best = of.sort_values(["groups", "channels", "label", "setting"]).iloc[-1]
+    runs = runs[(runs["label"] == best["label"]) & (runs["setting"] == best["setting"])].sort_values("group")
+    rows = frames.gammas[frames.gammas["run"].isin(runs["key"])]
+    edges = _edges([values[key] for key in runs["key"]], _LAYER_BINS)
     layers = rows.drop_duplicates("layer").sort_values("place")["layer"].astype(str).tolist()
     tables = []
     with styled():
-        height = min(9.0, max(3.2, 0.24 * len(layers) + 1.3))
-        figure, grid = panels(len(groups), height=height)
-        for axes, group in zip(grid, groups, strict=True):
-            part = rows[rows["group"] == group]
-            shares = np.array([_shares(part.loc[part["layer"] == layer, "gamma"], edges) for layer in layers])
+        figure, grid = panels(len(runs))
+        for axes, key, group, seed in zip(grid[::-1], runs["key"], runs["group"], runs["seed"], strict=True):
+            own = {layer: gamma.to_numpy() for layer, gamma in _by(rows[rows["run"] == key], "layer")}
+            shares = np.array([_shares(own.get(layer, np.zeros(0, np.float32)), edges) for layer in layers])
             mesh = axes.pcolormesh(edges, np.arange(len(layers) + 1) - 0.5, shares, cmap="viridis", vmin=0, vmax=0.5)
             mesh.set_rasterized(True)
-            step = -(-len(layers) // _MOST_LABELS)
-            shown = range(0, len(layers), step)
-            axes.set_yticks(list(shown), [plain(layers[place]) for place in shown], fontsize="x-small")
+            shown = range(0, len(layers), -(-len(layers) // _MOST_LABELS))
+            names = [plain(layers[place]) if axes is grid[0] else "" for place in shown]
+            axes.set_yticks(list(shown), names, fontsize="x-small")
             axes.invert_yaxis()
             axes.set(xlabel="gamma", ylabel="layer, input at the top" if axes is grid[0] else "")
-            title(axes, f"{group}, seed {part['run_seed'].iloc[0]}")
-            tables.append(_long(group, layers, edges, shares))
-        bar = figure.colorbar(mesh, ax=grid, shrink=0.6, pad=0.02, extend="max")
+            title(axes, f"{group}, seed {seed}")
+            tables.append(_long("", group, layers, edges, shares))
+        arrange(figure, grid, width=2.2, height=min(7.0, max(2.0, 0.21 * len(layers))), left=1.5, legend=0)
+        beside = grid[0].get_position()  # where the labels of other panels would stand
+        place = (beside.x1 + 0.025, beside.y0, 0.015, beside.height)
+        bar = figure.colorbar(mesh, cax=figure.add_axes(place), extend="max")
         bar.set_label("share of the layer's channels")
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    caption = f"Gamma of {label} layer by layer ({setting}), one seed; the outermost bins hold what lies beyond. "
-    return Drawing(figure, caption + made(rows), pd.concat(tables, ignore_index=True))
+    caption = (
+        f"Gamma of {best['label']} layer by layer ({best['setting']}), one seed; the outermost bins hold what lies "
+        f"beyond. {made(runs)}"
+    )
+    return Drawing(figure, caption, pd.concat(tables, ignore_index=True).drop(columns="panel"))
 
 
-def _compared(frames: Frames) -> pd.DataFrame:
-    """Channels of the runs of bn and all, or where there are none of whatever trained gamma."""
-    rows = frames.of_runs(frames.gammas)
+def _compared(frames: Frames) -> tuple[pd.DataFrame, dict[str, Values]]:
+    """Runs of bn and all, or where there are none of whatever trained gamma, and the gammas of each by its key."""
+    values = {str(key): gamma.to_numpy() for key, gamma in _by(frames.gammas, "run")}
+    runs = frames.done[frames.done["key"].isin(values)]
     for groups in (("bn", "all"), ("gamma", "norm", "bn+output", "bn+output+shortcut")):
-        if not (some := rows[rows["group"].isin(groups)]).empty:
-            return some
+        if not (some := runs[runs["group"].isin(groups)]).empty:
+            return some, values
     raise NoData("no finished run of bn or all keeps its gamma; `bnonly fit --group bn` makes one")
 
 
-def _edges(gamma: pd.Series, bins: int) -> np.ndarray:
+def _by(rows: pd.DataFrame, name: str) -> list[tuple[str, pd.Series]]:
+    return [(str(key), part) for key, part in rows.groupby(name, observed=True, sort=False)["gamma"]]
+
+
+def _edges(values: list[Values], bins: int) -> NDArray[np.float64]:
     """Symmetric about 0, of what holds 99 in 100 channels."""
-    largest = max(0.05, float(gamma.abs().quantile(0.99)))
+    largest = max(0.05, float(np.quantile(np.abs(np.concatenate(values)), 0.99)))
     return np.linspace(-largest, largest, bins + 1)
 
 
-def _shares(gamma: pd.Series, edges: np.ndarray) -> np.ndarray:
-    counts = np.histogram(gamma.clip(edges[0], edges[-1]), edges)[0]
+def _shares(gamma: Values, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    counts = np.histogram(gamma.astype(np.float64).clip(edges[0], edges[-1]), edges)[0]
     return counts / max(1, len(gamma))
 
 
-def _long(group: str, layers: list[str], edges: np.ndarray, shares: np.ndarray) -> pd.DataFrame:
+def _long(
+    panel: str, group: str, layers: list[str], edges: NDArray[np.float64], shares: NDArray[np.float64]
+) -> pd.DataFrame:
     bins = len(edges) - 1
     return pd.DataFrame(
         {
+            "panel": panel,
             "group": group,
             "layer": np.repeat(layers, bins),
             "from": np.tile(edges[:-1], len(layers)),
@@ -121,8 +136,3 @@ def _long(group: str, layers: list[str], edges: np.ndarray, shares: np.ndarray) 
             "share": shares.ravel(),
         }
     )
-
-
-def _dress(axes: Axes, label: str) -> None:
-    axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-    axes.set(xlabel="gamma", ylabel=label)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.drawing import (
     Drawing,
     NoData,
+    arrange,
     epochs_of,
-    legend,
     made,
     over_seeds,
     panels,
@@ -20,7 +19,7 @@ from analysis.figures.drawing import (
 from analysis.figures.style import palette, plain, styled
 from analysis.frames import Frames
 
-_MOST = 12
+_MOST = 8
 _DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1), (6, 2), (2, 1), (3, 1, 1, 1, 1, 1))
 
 
@@ -44,28 +43,27 @@ def learning_curves(frames: Frames) -> Drawing:
     stats = over_seeds(curves, by, "top1")
     colours = palette(curves["group"].unique())
     with styled():
-        figure, grid = panels(len(chosen), height=3.9)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], curves[curves["panel"] == panel]
             last = own.loc[own.groupby("group")["epoch"].idxmax()].set_index("group")["mean"]
             groups = sorted(last.index, key=lambda group: (-last[group], group))
-            sns.lineplot(
-                own, x="epoch", y="mean", hue="group", hue_order=groups, style="group", style_order=groups,
-                dashes=[_DASHES[place % len(_DASHES)] for place in range(len(groups))], palette=colours,
-                estimator=None, errorbar=None, ax=axes, legend=False,
-            )  # fmt: skip
-            for group, drawn in zip(groups, axes.lines, strict=True):
-                part = own[own["group"] == group].sort_values("epoch")
-                low, high = part["mean"] - part["sd"], part["mean"] + part["sd"]
-                axes.fill_between(part["epoch"], low, high, color=colours[group], alpha=0.2, linewidth=0)
-                mine = rows[rows["group"] == group]
+            for place, group in enumerate(groups):
+                part, mine = own[own["group"] == group].sort_values("epoch"), rows[rows["group"] == group]
                 so_far = "" if (mine["state"] == "done").all() else f"epoch {mine['epoch'].max():.0f} so far of "
-                drawn.set_label(f"{plain(group)}, {so_far}{epochs_of(mine)}")
+                label, dashes = (
+                    f"{plain(group)}, {so_far}{epochs_of(mine)}",
+                    (0, _DASHES[place % len(_DASHES)] or None),
+                )
+                axes.plot(part["epoch"], part["mean"], color=colours[group], linestyle=dashes, label=label)
+                if (part["n"] > 1).any():
+                    low, high = part["mean"] - part["sd"], part["mean"] + part["sd"]
+                    axes.fill_between(part["epoch"], low, high, color=colours[group], alpha=0.2, linewidth=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             percent(axes)
             axes.set(xlabel="epoch", xlim=(0, None))
             title(axes, panel)
-            legend(axes)
+        arrange(figure, grid)
     waiting = f" {unfinished} unfinished runs of groups that have finished ones are left out." if unfinished else ""
     caption = f"Test accuracy after every epoch, a panel a network. {made(curves, stats['n'])}{waiting}{left}"
     return Drawing(figure, caption, stats.drop(columns="panel"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.drawing import Drawing, NoData, epochs_of, legend, made, over_seeds, panels, pick, title
+from analysis.figures.drawing import Drawing, NoData, arrange, epochs_of, made, over_seeds, panels, pick, title
 from analysis.figures.style import markers, palette, plain, styled
 from analysis.frames import Frames
 
@@ -27,7 +27,7 @@ def relu_zeros(frames: Frames) -> Drawing:
     colours, shapes = palette(rows["group"].unique()), markers(rows["group"].unique())
     by, tables = ["setting", "label", "group"], []
     with styled():
-        figure, grid = panels(len(chosen) * len(_SHARES), width=2.9, height=3.9, columns=3)
+        figure, grid = panels(len(chosen) * len(_SHARES))
         for place, axes in enumerate(grid):
             setting, share = chosen[place // len(_SHARES)], list(_SHARES)[place % len(_SHARES)]
             own = rows[rows["setting"] == setting]
@@ -39,15 +39,14 @@ def relu_zeros(frames: Frames) -> Drawing:
                 xs = [networks.index(label) + 0.12 * (shift - (len(groups) - 1) / 2) for label in part["label"]]
                 axes.errorbar(
                     xs, part["mean"], part["sd"], fmt=shapes[group], color=colours[group], markersize=5.5, capsize=2,
-                    elinewidth=0.9, label=f"{plain(group)}, {epochs_of(own)}",
+                    elinewidth=0.9, label=f"{plain(group)}, {epochs_of(own)}" if place % 3 == 0 else None,
                 )  # fmt: skip
             names = [plain(name) for name in networks]
-            axes.set_xticks(range(len(networks)), names, rotation=35 if len(networks) > 3 else 0, fontsize="small")
+            axes.set_xticks(range(len(networks)), names, rotation=90 if len(networks) > 2 else 0, fontsize="small")
             axes.set(xlim=(-0.5, len(networks) - 0.5), ylim=(0, 1), ylabel="share" if place % 3 == 0 else "")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             title(axes, f"{_SHARES[share]}, {setting}")
-            if place % 3 == 1:
-                legend(axes)
+        arrange(figure, grid, width=1.9, left=0.55, columns=3, below=0.6 if rows["label"].nunique() > 2 else 0.0)
     table = pd.concat(tables, ignore_index=True)
     caption = (
         "After the ReLUs, on the test images: the share of outputs that are 0; of channels that are 0 at every "

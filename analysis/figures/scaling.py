@@ -7,12 +7,11 @@ from matplotlib.axes import Axes
 
 from analysis import published
 from analysis.figures.drawing import (
-    PAPER,
     Drawing,
     NoData,
+    arrange,
     decades,
     epochs_of,
-    legend,
     line,
     log_ticks,
     made,
@@ -56,13 +55,16 @@ def accuracy_by_parameters(frames: Frames) -> Drawing:
     done = frames.done[frames.done["trained_parameters"] > 0]
     if done.empty:
         raise NoData("no finished run trains anything; `bnonly fit --group bn` makes one")
-    settings, left = pick(done["setting"].unique(), lambda name: (done["setting"] == name).sum())
-    drawn = done[done["setting"].isin(settings)]
+    several = _several(done, ["setting", "group"], "trained_parameters")
+    settings, left = pick(
+        several["setting"].unique(), lambda name: several.loc[several["setting"] == name, "label"].nunique()
+    )
+    drawn = several[several["setting"].isin(settings)]
     by = ["setting", "group", "family", "depth", "width", "label", "trained_parameters"]
     stats = over_seeds(drawn, by, "top1")
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
-        figure, grid = panels(len(settings), height=4.2)
+        figure, grid = panels(len(settings))
         for axes, setting in zip(grid, settings, strict=True):
             own, rows = stats[stats["setting"] == setting], drawn[drawn["setting"] == setting]
             ticks = set(own["trained_parameters"])
@@ -79,7 +81,7 @@ def accuracy_by_parameters(frames: Frames) -> Drawing:
             decades(axes, ticks, "trained parameters")
             percent(axes)
             title(axes, setting)
-            legend(axes)
+        arrange(figure, grid)
     caption = (
         "Test accuracy against the number of parameters that train, a colour and marker a group; networks of one "
         f"width are joined by a line, those of one depth by dots. {_papers_words(drawn)}"
@@ -98,14 +100,13 @@ def _scaling(frames: Frames, x: str, value: str, label: str) -> Drawing:
     if known.empty or (x == "width" and known["width"].nunique() < 2):
         size = "cifar_resnet32" if x == "depth" else "cifar_wrn14_4"
         raise NoData(f"no finished runs of two {x}s; `bnonly fit --network.name {size} ...` makes one")
-    many = known.groupby("panel")[x].nunique()
-    worth = many[many >= 2].index if (many >= 2).any() else many.index
-    chosen, left = pick(worth, lambda name: known.loc[known["panel"] == name, "path"].size)
+    known = _several(known, ["panel", "group"], x)
+    chosen, left = pick(known["panel"].unique(), lambda name: (known["panel"] == name).sum())
     drawn = known[known["panel"].isin(chosen)]
     stats = over_seeds(drawn, ["panel", "setting", "group", "family", "depth", "width", "label"], value)
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
-        figure, grid = panels(len(chosen), height=4.2)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], drawn[drawn["panel"] == panel]
             ticks = set(own[x])
@@ -121,13 +122,19 @@ def _scaling(frames: Frames, x: str, value: str, label: str) -> Drawing:
             if value != "top1":
                 axes.set_ylim(0, min(1.0, max(0.1, 1.25 * (own["mean"] + own["sd"].fillna(0)).max())))
             title(axes, str(rows["setting"].iloc[0]) + at_depth + (f", {kind}" if kind else ""))
-            legend(axes)
+        arrange(figure, grid)
     what = {"top1": "Test accuracy", "gamma_below_0.01": "Share of channels with |gamma| < 0.01 after training"}[
         value
     ]
     against = "depth, logarithmic" if x == "depth" else "the width factor, logarithmic"
     paper = _papers_words(drawn) if value == "top1" else ""
     return Drawing(figure, f"{what} against {against}, a line a group. {paper}{made(drawn, stats['n'])}{left}", stats)
+
+
+def _several(rows: pd.DataFrame, by: list[str], x: str) -> pd.DataFrame:
+    """Rows of what has two points or more on the axis; where nothing has, all rows."""
+    several = rows.groupby(by)[x].transform("nunique") >= 2
+    return rows[several] if several.any() else rows
 
 
 def _of_one_depth(known: pd.DataFrame) -> pd.DataFrame:
@@ -158,7 +165,7 @@ def _papers(axes: Axes, own: pd.DataFrame, x: str, colours: dict[str, str], shap
                 points.append((float(size), point.percent))
         if points:
             xs, percents = zip(*points, strict=True)
-            papers_line(axes, xs, percents, colours[group], shapes[group], f"{plain(group)}, {PAPER}")
+            papers_line(axes, xs, percents, colours[group], shapes[group])
             seen |= set(xs)
     return seen
 
@@ -175,8 +182,7 @@ def _papers_parameters(axes: Axes, own: pd.DataFrame, colours: dict[str, str], s
             ]
             if points:
                 xs, percents = zip(*points, strict=True)
-                name = f"{plain(group)}, {PAPER}" if prefix == "cifar_resnet" else ""
-                papers_line(axes, xs, percents, colours[group], shapes[group], name)
+                papers_line(axes, xs, percents, colours[group], shapes[group])
                 seen |= set(xs)
     return seen
 

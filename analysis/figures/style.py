@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 # Okabe and Ito's colours, then Tol's; a group keeps its colour in every figure.
 COLOURS = {
@@ -95,7 +96,8 @@ def plain(text: str) -> str:
 
 def laid_out(figure: Figure) -> None:
     """Fix the figure's layout, which takes longer than drawing it, so that it is found once for all formats."""
-    if figure.get_layout_engine() is not None:
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
         with _unknown_letters_are_the_readers():
             figure.draw_without_rendering()
         figure.set_layout_engine("none")

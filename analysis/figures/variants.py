@@ -11,8 +11,8 @@ from analysis.figures.drawing import (
     PAPER,
     Drawing,
     NoData,
+    arrange,
     epochs_of,
-    legend,
     line,
     made,
     over_seeds,
@@ -39,7 +39,7 @@ def accuracy_by_group(frames: Frames) -> Drawing:
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
         most = groups[chosen].max()
-        figure, grid = panels(len(chosen), height=1.7 + 0.32 * most)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own = stats[stats["panel"] == panel].sort_values(["mean", "group"]).reset_index(drop=True)
             rows, hollow = drawn[drawn["panel"] == panel], False
@@ -51,7 +51,7 @@ def accuracy_by_group(frames: Frames) -> Drawing:
                 if paper and bool(rows["papers_recipe"].all()):
                     axes.plot(
                         paper.percent / 100, place, marker=shapes[group], markerfacecolor="white", linestyle="none",
-                        color=colours[group], label="" if hollow else PAPER,
+                        color=colours[group], label=None if hollow else PAPER,
                     )  # fmt: skip
                     hollow = True
             axes.set_yticks(range(len(own)), [plain(group) for group in own["group"]])
@@ -59,8 +59,7 @@ def accuracy_by_group(frames: Frames) -> Drawing:
             axes.set(xlabel=f"test accuracy (top-1), {epochs_of(rows)}", xlim=(0, 1.08), ylim=(-0.6, len(own) - 0.4))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
             title(axes, panel)
-            if hollow:
-                legend(axes)
+        arrange(figure, grid, height=0.35 + 0.27 * int(most), left=1.45, width=2.5)
     hollow = "Hollow: the paper's, 160 epochs, digitised [D]. " if drawn["papers_recipe"].any() else ""
     caption = f"Test accuracy by what trained, best first. {hollow}{made(drawn, stats['n'])}{left}"
     return Drawing(figure, caption, stats.drop(columns="panel"))
@@ -82,7 +81,7 @@ def accuracy_by_random_count(frames: Frames) -> Drawing:
     stats = over_seeds(drawn, ["panel", "label", "setting", "group", "count"], "top1")
     colours, levels = palette(drawn["group"].unique()), ("bn", "output", "gamma", "all")
     with styled():
-        figure, grid = panels(len(chosen), height=4.0)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], drawn[drawn["panel"] == panel]
             randoms = own[own["count"].notna()]
@@ -95,10 +94,10 @@ def accuracy_by_random_count(frames: Frames) -> Drawing:
             axes.xaxis.set_major_locator(FixedLocator(sorted(randoms["count"])))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.set_xlabel("random scalars that train in each convolution channel, K")
+            axes.set_xlabel("random scalars that train in each channel, K")
             percent(axes)
             title(axes, panel)
-            legend(axes)
+        arrange(figure, grid)
     caption = (
         "Test accuracy against the number of random scalars that train in each convolution channel, all else frozen; "
         f"dashed levels: other groups of the same network. {made(drawn, stats['n'])}{left}"
@@ -123,7 +122,7 @@ def accuracy_by_start(frames: Frames) -> Drawing:
     stats = over_seeds(drawn, ["panel", "label", "setting_but_start", "start", "group"], "top1")
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
-        figure, grid = panels(len(chosen), width=7.4, height=1.6 + 0.33 * starts[chosen].max(), columns=1)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], drawn[drawn["panel"] == panel]
             order = own.groupby("start")["mean"].mean().sort_values().index.tolist()
@@ -139,7 +138,8 @@ def accuracy_by_start(frames: Frames) -> Drawing:
             axes.set(xlabel="test accuracy (top-1)", xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
             axes.grid(axis="y", color="0.9")
             title(axes, panel)
-            legend(axes, columns=3)
+        most = int(starts[chosen].max())
+        arrange(figure, grid, width=4.5, height=0.35 + 0.27 * most, left=2.6, columns=1, legend=3)
     caption = f"Test accuracy by initial values, best at the top. {made(drawn, stats['n'])}{left}"
     return Drawing(figure, caption, stats.drop(columns="panel"))
 
@@ -165,7 +165,7 @@ def accuracy_by_decay(frames: Frames) -> Drawing:
     smallest = min(drawn.loc[drawn["weight_decay"] > 0, "weight_decay"].min(), 1.0)
     colours, networks = palette(drawn["group"].unique()), list(dict.fromkeys(drawn["label"]))
     with styled():
-        figure, grid = panels(len(chosen), height=4.2)
+        figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], drawn[drawn["panel"] == panel]
             for (_, _, _, label, group), part in own.groupby(["family", "depth", "width", "label", "group"]):
@@ -179,7 +179,7 @@ def accuracy_by_decay(frames: Frames) -> Drawing:
             axes.set_xlabel("weight decay of what trains")
             percent(axes)
             title(axes, panel)
-            legend(axes)
+        arrange(figure, grid)
     caption = f"Test accuracy against weight decay, 0 at the left end. {made(drawn, stats['n'])}{left}"
     return Drawing(figure, caption, stats.drop(columns="panel"))
 
