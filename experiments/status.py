@@ -73,7 +73,7 @@ class Board:
             self._look(self._trials[name], self.rows[name], name in known)
         means = self._means()
         for row in self.rows.values():
-            if row.state == "running" and row.epoch and row.seconds:
+            if row.state != "done" and row.epoch and row.seconds:
                 row.left = row.seconds * (1 - row.epoch / row.epochs)
             elif row.state != "done":
                 row.left = means.get((row.network, row.group))

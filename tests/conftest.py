@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -29,3 +30,18 @@ def _no_authors_server(monkeypatch):
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("BNONLY_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of its own, of four megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount here")
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)

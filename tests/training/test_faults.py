@@ -45,21 +45,6 @@ class After:
         pass
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of its own, of four megabytes."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    try:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if mounted.returncode:
-        pytest.skip("this user cannot mount a disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
 def test_a_full_disk(disk, whole):
     run = small.config(disk / "runs")
 
