@@ -104,13 +104,9 @@ class Board:
     def counts(self) -> dict[State, int]:
         return {state: sum(row.state == state for row in self.rows.values()) for state in STATES}
 
-    def left(self, slots: int, without: Iterable[str] = ()) -> float | None:
-        """Seconds until all is done with `slots` trials at once, or None where no like run tells. without: ids that
-        nobody will do.
-        """
-        out = set(without)
-        open_rows = [row for row in self.rows.values() if row.state != "done" and row.id not in out]
-        each = [row.left for row in open_rows]
+    def left(self, slots: int) -> float | None:
+        """Seconds until what runs and waits is done, `slots` trials at once; None where no like run tells."""
+        each = [row.left for row in self.rows.values() if row.state in ("running", "waiting")]
         if any(left is None for left in each):
             return None
         known = [left for left in each if left is not None]

@@ -65,8 +65,15 @@ def verbs() -> list[Verb]:
         ]
         flags = tuple(_flag(action, entry) for action, entry in actions if action.option_strings)
         loose = [_values(action, None) for action, _ in actions if not action.option_strings]
-        found.append(Verb(name, says, flags, loose[0] if loose else Values()))
+        found.append(Verb(name, says, flags, _any_of(loose)))
     return found
+
+
+def _any_of(loose: list[Values]) -> Values:
+    """What stands without a flag, wherever: the words of all places, or what the first one takes."""
+    if words := tuple(word for values in loose for word in values.words):
+        return Values(words)
+    return loose[0] if loose else Values()
 
 
 def _flag(action: argparse.Action, entry: Entry | None) -> Flag:

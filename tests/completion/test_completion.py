@@ -41,6 +41,9 @@ OFFERS = [
     ("bnonly demo --out ", {"configs", "runs"}),
     ("bnonly weights --dist s", {"sign"}),
     ("bnonly deploy a.yaml --c", {"--compact"}),
+    ("bnonly experiment st", {"status"}),
+    ("bnonly experiment run dep", {"depth"}),
+    ("bnonly experiment run depth --preset p", {"paper"}),
 ]
 ids = [line for line, _ in OFFERS]
 

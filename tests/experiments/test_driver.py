@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from bnonly.cli import main
 from experiments import driver, grid
 from experiments.grid import Stage
 from experiments.status import Board, Metrics, clock
-from tests.experiments import stubs
+from experiments.watch import cells
+from tests.experiments import stub_grid
 from tests.warm import Warm
 
 
@@ -25,7 +28,7 @@ def _here(monkeypatch):
     monkeypatch.setattr(grid, "EXPERIMENTS", grid.EXPERIMENTS)
     monkeypatch.setitem(sys.modules, "experiments.stub", None)
     monkeypatch.setattr(driver, "_TURN", 0.02)
-    monkeypatch.setattr("experiments.engines.ENGINES", {"local": "tests.experiments.stubs:Here"})
+    monkeypatch.setattr("experiments.engines.ENGINES", {"local": "tests.experiments.stub_grid:Here"})
 
 
 def run(out, *flags, action="run"):
@@ -39,25 +42,25 @@ def status(out, capsys, *flags):
 
 
 def test_a_grid_is_run_once(tmp_path, capsys):
-    stubs.install(3)
+    stub_grid.install(3)
     assert run(tmp_path) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == str(tmp_path / "stub")
     assert "3 done, 0 failed" in captured.err and "figure" in captured.err
     assert run(tmp_path) == 0
     assert "nothing to do, 3 runs are done" in capsys.readouterr().err
-    assert [stubs.calls(folder) for folder in stubs.folders(tmp_path)] == [1, 1, 1]
+    assert [stub_grid.calls(folder) for folder in stub_grid.folders(tmp_path)] == [1, 1, 1]
 
 
 def test_the_grid_is_written_down(tmp_path):
-    stubs.install(2)
+    stub_grid.install(2)
     run(tmp_path, "--set", "training.epochs=7")
     written = json.loads((tmp_path / "stub" / "grid.smoke.json").read_text())
     assert (written["experiment"], written["preset"], written["set"]) == ("stub", "smoke", ["training.epochs=7"])
     assert written["figures"] == ["no_such_figure"] and written["version"] == 1
     first = written["trials"][0]
     assert (first["network"], first["group"], first["seed"]) == ("cifar_resnet8", "bn", 0)
-    assert first["config"]["training"]["epochs"] == 7 and first["stages"] == [stubs.TASK]
+    assert first["config"]["training"]["epochs"] == 7 and first["stages"] == [stub_grid.TASK]
     assert {trial["id"] for trial in written["trials"]} == {path.parent.name for path in tmp_path.glob("*/*/calls")}
 
 
@@ -71,11 +74,11 @@ def test_the_grid_is_written_down(tmp_path):
     ],
 )
 def test_a_failure_is_kept_and_stops_nothing(tmp_path, capsys, what, attempts, kind, reason):
-    stubs.install(3, {"1": what})
+    stub_grid.install(3, {"1": what})
     assert run(tmp_path) == 1
     assert "1 failed in" in capsys.readouterr().err
-    first, bad, last = stubs.folders(tmp_path)
-    assert [stubs.calls(folder) for folder in (first, bad, last)] == [1, attempts, 1]
+    first, bad, last = stub_grid.folders(tmp_path)
+    assert [stub_grid.calls(folder) for folder in (first, bad, last)] == [1, attempts, 1]
     failure = bad.failure()
     assert (failure["reason"], failure["kind"], failure["attempts"]) == (reason, kind, attempts)
     assert first.failure() is None
@@ -83,37 +86,37 @@ def test_a_failure_is_kept_and_stops_nothing(tmp_path, capsys, what, attempts, k
     assert (told["done"], told["failed"], told["waiting"]) == (2, 1, 0)
     assert told["trials"][1]["reason"] == reason
     assert run(tmp_path) == 1  # a plain run tries again
-    assert stubs.calls(bad) == 2 * attempts
-    stubs.install(3)
+    assert stub_grid.calls(bad) == 2 * attempts
+    stub_grid.install(3)
     assert run(tmp_path) == 0
     assert bad.failure() is None and status(tmp_path, capsys)["done"] == 3
 
 
 def test_an_attempt_that_fails_once_is_tried_again(tmp_path, capsys):
-    stubs.install(2, {"0": "raise once"})
+    stub_grid.install(2, {"0": "raise once"})
     assert run(tmp_path) == 0
     assert "attempt 1 of 3, again later" in capsys.readouterr().err
-    first, second = stubs.folders(tmp_path)
-    assert (stubs.calls(first), stubs.calls(second), first.failure()) == (2, 1, None)
+    first, second = stub_grid.folders(tmp_path)
+    assert (stub_grid.calls(first), stub_grid.calls(second), first.failure()) == (2, 1, None)
 
 
 def test_only_failed(tmp_path, capsys):
-    stubs.install(2, {"0": "bad"})
+    stub_grid.install(2, {"0": "bad"})
     assert run(tmp_path) == 1
-    stubs.install(4)
+    stub_grid.install(4)
     assert run(tmp_path, "--only-failed") == 0
-    assert [stubs.calls(folder) for folder in stubs.folders(tmp_path)] == [2, 1, 0, 0]
+    assert [stub_grid.calls(folder) for folder in stub_grid.folders(tmp_path)] == [2, 1, 0, 0]
     assert run(tmp_path, "--only-failed") == 0
     assert "nothing to do, 2 runs are done, 2 waiting" in capsys.readouterr().err
 
 
 def test_an_edited_grid_keeps_adds_and_names_orphans(tmp_path, capsys):
-    stubs.install(3)
+    stub_grid.install(3)
     run(tmp_path)
-    kept = [folder.path.name for folder in stubs.folders(tmp_path)]
-    for folder in stubs.folders(tmp_path):
+    kept = [folder.path.name for folder in stub_grid.folders(tmp_path)]
+    for folder in stub_grid.folders(tmp_path):
         (folder.path / "config.yaml").write_text("seed: 0\n")
-    stubs.install(axes={"seed": [0, 5]})
+    stub_grid.install(axes={"seed": [0, 5]})
     capsys.readouterr()
     assert run(tmp_path) == 0
     said = capsys.readouterr().err
@@ -124,7 +127,7 @@ def test_an_edited_grid_keeps_adds_and_names_orphans(tmp_path, capsys):
 
 
 def test_runs_of_another_preset_are_no_orphans(tmp_path, capsys):
-    stubs.install(1)
+    stub_grid.install(1)
     run(tmp_path, "--preset", "cpu")
     for path in (tmp_path / "stub").glob("*/calls"):
         path.with_name("config.yaml").write_text("seed: 0\n")
@@ -133,15 +136,15 @@ def test_runs_of_another_preset_are_no_orphans(tmp_path, capsys):
 
 
 def test_status_remembers_what_was_set(tmp_path, capsys):
-    stubs.install(2)
+    stub_grid.install(2)
     run(tmp_path, "--set", "training.epochs=7")
     assert status(tmp_path, capsys)["done"] == 2
     assert status(tmp_path, capsys, "--set", "training.epochs=8")["waiting"] == 2
 
 
 def test_a_trial_that_another_process_has_is_left_to_it_and_taken_when_free(tmp_path, capsys):
-    stubs.install(2)
-    theirs, ours = stubs.folders(tmp_path)
+    stub_grid.install(2)
+    theirs, ours = stub_grid.folders(tmp_path)
     held, free = threading.Event(), threading.Event()
 
     def hold():
@@ -156,35 +159,35 @@ def test_a_trial_that_another_process_has_is_left_to_it_and_taken_when_free(tmp_
     driving = threading.Thread(target=run, args=[tmp_path])
     driving.start()
     until = time.monotonic() + 60
-    while stubs.calls(ours) == 0 and time.monotonic() < until:
+    while stub_grid.calls(ours) == 0 and time.monotonic() < until:
         time.sleep(0.02)
-    assert (stubs.calls(theirs), stubs.calls(ours)) == (0, 1)
+    assert (stub_grid.calls(theirs), stub_grid.calls(ours)) == (0, 1)
     assert driving.is_alive()
     free.set()
     driving.join(60)
     other.join()
-    assert (stubs.calls(theirs), theirs.failure()) == (1, None)
+    assert (stub_grid.calls(theirs), theirs.failure()) == (1, None)
 
 
 def test_two_drivers_share_one_grid(tmp_path):
     script = (
-        "import sys\nfrom tests.experiments import stubs\nfrom experiments import driver, engines\n"
-        "driver._TURN = 0.02\nengines.ENGINES['local'] = 'tests.experiments.stubs:Here'\n"
-        "stubs.install(12, {str(seed): 'slow' for seed in range(12)})\n"
+        "import sys\nfrom tests.experiments import stub_grid\nfrom experiments import driver, engines\n"
+        "driver._TURN = 0.02\nengines.ENGINES['local'] = 'tests.experiments.stub_grid:Here'\n"
+        "stub_grid.install(12, {str(seed): 'slow' for seed in range(12)})\n"
         "from bnonly.cli import main\n"
         "sys.exit(main(['experiment', 'run', 'stub', '--slots', '1', '--out', sys.argv[1]]))"
     )
     both = [Warm(script, [str(tmp_path)]) for _ in range(2)]
     ends = [process.communicate(timeout=200) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
-    stubs.install(12)
-    runs = [(folder.path / "calls").read_text().split() for folder in stubs.folders(tmp_path)]
+    stub_grid.install(12)
+    runs = [(folder.path / "calls").read_text().split() for folder in stub_grid.folders(tmp_path)]
     assert [len(calls) for calls in runs] == [1] * 12  # each once
     assert not list(tmp_path.glob("*/*/failure.json"))
 
 
 def test_what_comes_after_a_failure_is_left(tmp_path):
-    stubs.install(3, {"0": "bad"})
+    stub_grid.install(3, {"0": "bad"})
     first, second, third = grid.trials("stub", "smoke", tmp_path)
     chain = [replace(third, after=(second.id,)), replace(second, after=(first.id,)), first]
 
@@ -192,12 +195,12 @@ def test_what_comes_after_a_failure_is_left(tmp_path):
         board = Board(trials)
         board.look()
         seen, told = driver_watch(board)
-        return driver.Driver(trials, [trial.id for trial in trials], board, stubs.Here(), seen, told).run()
+        return driver.Driver(trials, [trial.id for trial in trials], board, stub_grid.Here(), seen, told).run()
 
     outcome = drive(chain)
     assert list(outcome.failed) == [first.id] and set(outcome.left) == {second.id, third.id}
     assert outcome.left[second.id] == f"it comes after {first.id}, not done"
-    well = Stage(stubs.TASK, {"does": {}})
+    well = Stage(stub_grid.TASK, {"does": {}})
     outcome = drive([replace(trial, stages=(well,)) for trial in chain])
     assert outcome.done == [first.id, second.id, third.id]
 
@@ -210,13 +213,13 @@ def driver_watch(board):
 
 
 def test_a_full_disk_is_said_once_and_survived(disk, capsys):
-    stubs.install(3, {"1": "full"})
+    stub_grid.install(3, {"1": "full"})
     assert run(disk) == 1
     said = capsys.readouterr().err
     assert said.count("failures cannot be kept") == 1 and "No space left on device" in said
-    assert [(folder.path / "mark.json").exists() for folder in stubs.folders(disk)][:2] == [True, False]
+    assert [(folder.path / "mark.json").exists() for folder in stub_grid.folders(disk)][:2] == [True, False]
     (disk / "filler").unlink()
-    stubs.install(3)
+    stub_grid.install(3)
     assert run(disk) == 0
 
 
@@ -241,7 +244,7 @@ def test_a_line_that_grows_is_read_once(tmp_path):
 
 
 def test_time_left_is_that_of_like_runs_or_unknown(tmp_path):
-    stubs.install(4)
+    stub_grid.install(4)
     trials = grid.trials("stub", "smoke", tmp_path, ["training.epochs=10"])
     board = Board(trials)
     board.look()
@@ -255,6 +258,30 @@ def test_time_left_is_that_of_like_runs_or_unknown(tmp_path):
     assert board.rows[trials[0].id].left == pytest.approx(18)
     assert board.left(2) == pytest.approx((18 + 3 * 30) / 2)
     assert clock(3723) == "1:02:03" and clock(None) == "?"
+
+
+def test_in_a_terminal_there_is_a_table(tmp_path, monkeypatch):
+    said = io.StringIO()
+    terminal = Console(file=said, force_terminal=True, width=200, height=30)
+    monkeypatch.setattr("experiments.watch.console", lambda: terminal)
+    stub_grid.install(3, {"2": "bad"})
+    assert run(tmp_path) == 1
+    screens = said.getvalue()
+    assert all(head in screens for head in ("network", "group", "top-1", "images/s", "left"))
+    assert "2 done, 1 failed" in screens and "3/3" not in screens
+    assert "failed: the milk is sour: buy another (1 attempt)" in screens
+
+
+def test_a_table_shows_what_runs_say(tmp_path):
+    stub_grid.install(1)
+    (trial,) = grid.trials("stub", "smoke", tmp_path, ["training.epochs=10"])
+    line = {"epoch": 4, "seconds": 3.0, "images_per_second": 1234.5, "test": {"top1": 0.4321}}
+    trial.folder.path.mkdir(parents=True)
+    (trial.folder.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    board = Board([trial])
+    board.look(running=[trial.id])
+    row = cells(board.rows[trial.id])
+    assert row == ["cifar_resnet8", "bn", "0", "running", "4/10", "43.21%", "1,234", "0:00:18"]
 
 
 @pytest.mark.parametrize(
@@ -280,9 +307,9 @@ def test_bad_input_is_one_sentence(argv, says, tmp_path, monkeypatch, capsys):
 
 
 def test_an_unknown_task_and_an_unknown_option_are_refused(tmp_path, capsys):
-    stubs.install(1)
+    stub_grid.install(1)
     assert run(tmp_path, "--option", "partition=gpu") == 0  # the stub takes any
-    stubs.install(1, stages=(Stage("fti"),))
+    stub_grid.install(1, stages=(Stage("fti"),))
     assert run(tmp_path) == 2
     assert "task 'fti' is unknown" in capsys.readouterr().err
 

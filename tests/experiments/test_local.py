@@ -22,19 +22,19 @@ from experiments.engines import Job, local
 from experiments.engines.gpus import visible_gpus
 from experiments.engines.local import Local
 from experiments.grid import Stage
-from tests.experiments import stubs
+from tests.experiments import stub_grid
 from tests.training import small
 from tests.warm import Warm
 
 # A driver as a process of its own, with its engine; its trials train nothing.
 DRIVER = """
 import json, sys
-from tests.experiments import stubs
+from tests.experiments import stub_grid
 from experiments import driver
 from experiments.engines import local
 driver._TURN = 0.1
-local.PRELOAD = ("experiments.work", "tests.experiments.stubs")
-stubs.install(*json.loads(sys.argv[1]))
+local.PRELOAD = ("experiments.work", "tests.experiments.stub_grid")
+stub_grid.install(*json.loads(sys.argv[1]))
 from bnonly.cli import main
 sys.exit(main(["experiment", "run", "stub", *sys.argv[2:]]))
 """
@@ -50,9 +50,9 @@ def driver(out, seeds=3, does=None, *flags):
     return Warm(DRIVER, [json.dumps([seeds, does or {}]), "--out", str(out), *flags])
 
 
-def job(out: Path, seed: int, does: str = "", stage: str = stubs.TASK) -> Job:
+def job(out: Path, seed: int, does: str = "", stage: str = stub_grid.TASK) -> Job:
     config = RunConfig.model_validate({"out": out, "seed": seed, "network": {"name": "cifar_resnet8"}})
-    options = {"does": {str(seed): does}} if stage == stubs.TASK else {}
+    options = {"does": {str(seed): does}} if stage == stub_grid.TASK else {}
     return Job(config.id, config.plain(), [{"task": stage, "options": options}])
 
 
@@ -113,7 +113,7 @@ def test_leaving_stops_what_runs(tmp_path):
     with Local(slots=2, gpus=()) as engine:
         for each in jobs:
             engine.submit(each)
-        until(lambda: all(stubs.calls(folder_of(each)) for each in jobs))
+        until(lambda: all(stub_grid.calls(folder_of(each)) for each in jobs))
         time.sleep(0.3)
         assert engine.ended(0.0) == []
     assert all((folder_of(each).path / "saved").exists() for each in jobs)
@@ -176,9 +176,9 @@ def test_gpus_are_those_that_are_visible(monkeypatch, tmp_path):
 
 def test_a_killed_driver_leaves_nothing_running_and_the_next_one_goes_on(tmp_path):
     first = driver(tmp_path, 3, {"1": "wait", "2": "wait"}, "--slots", "2")
-    stubs.install(3)
-    done, *waiting = stubs.folders(tmp_path)
-    pids = [int(until(lambda f=f: stubs.calls(f)) and (f.path / "calls").read_text()) for f in waiting]
+    stub_grid.install(3)
+    done, *waiting = stub_grid.folders(tmp_path)
+    pids = [int(until(lambda f=f: stub_grid.calls(f)) and (f.path / "calls").read_text()) for f in waiting]
     assert (done.path / "mark.json").exists()
     time.sleep(0.3)
     first.kill()
@@ -190,15 +190,15 @@ def test_a_killed_driver_leaves_nothing_running_and_the_next_one_goes_on(tmp_pat
     _, said = again.communicate()
     assert again.returncode == 0, said
     assert "3 runs, 2 of them to do" in said
-    assert [stubs.calls(folder) for folder in (done, *waiting)] == [1, 2, 2]
+    assert [stub_grid.calls(folder) for folder in (done, *waiting)] == [1, 2, 2]
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_driver_that_is_told_to_stop(tmp_path, kind):
     process = driver(tmp_path, 3, {"0": "wait", "1": "wait"}, "--slots", "2")
-    stubs.install(3)
-    folders = stubs.folders(tmp_path)
-    until(lambda: stubs.calls(folders[0]) and stubs.calls(folders[1]))
+    stub_grid.install(3)
+    folders = stub_grid.folders(tmp_path)
+    until(lambda: stub_grid.calls(folders[0]) and stub_grid.calls(folders[1]))
     time.sleep(0.3)
     process.send_signal(kind)
     out, said = process.communicate()
@@ -208,13 +208,27 @@ def test_a_driver_that_is_told_to_stop(tmp_path, kind):
     assert not any(folder.failure() for folder in folders)
 
 
+def test_a_second_ctrl_c_kills(tmp_path):
+    process = driver(tmp_path, 1, {"0": "deaf"})
+    stub_grid.install(1)
+    (folder,) = stub_grid.folders(tmp_path)
+    until(lambda: (folder.path / "deaf").exists())
+    pid = int((folder.path / "calls").read_text())
+    process.send_signal(signal.SIGINT)
+    until(lambda: "stopping (Ctrl-C)" in process.stderr.readline())
+    assert alive(pid)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=50)  # less than the engine's patience
+    assert process.returncode == 130 and not alive(pid)
+
+
 def test_a_killed_worker_is_tried_again(tmp_path):
     process = driver(tmp_path, 2, {"0": "kill once", "1": "kill"}, "--slots", "2")
     _, said = process.communicate()
     assert process.returncode == 1, said
-    stubs.install(2)
-    once, ever = stubs.folders(tmp_path)
-    assert (stubs.calls(once), once.failure()) == (2, None)
+    stub_grid.install(2)
+    once, ever = stub_grid.folders(tmp_path)
+    assert (stub_grid.calls(once), once.failure()) == (2, None)
     failure = ever.failure()
     assert (failure["attempts"], failure["kind"]) == (3, "killed") and "the last words" in failure["log"]
     assert said.count("again later") == 3 and "Traceback" not in said
@@ -226,10 +240,9 @@ def test_a_killed_worker_is_tried_again(tmp_path):
 def tiny(seeds: int, **training) -> None:
     fields = {"network.name": "cifar_resnet8", "tracking": "off", "data.source": "digits"}
     training = {"epochs": 1, "batch_size": 512} | training
-    axes = {"seed": range(seeds)} | {
-        f"training.{name}": [value] for name, value in training.items()
-    }  # over the preset's
-    stubs.install(fields=fields, stages=(Stage("fit"),), axes=axes)
+    # As axes, since the preset would win over fields.
+    axes = {"seed": range(seeds)} | {f"training.{name}": [value] for name, value in training.items()}
+    stub_grid.install(fields=fields, stages=(Stage("fit"),), axes=axes)
 
 
 def test_the_same_files_as_without_a_grid_and_a_torn_result_is_made_again(tmp_path):
@@ -237,7 +250,7 @@ def test_the_same_files_as_without_a_grid_and_a_torn_result_is_made_again(tmp_pa
 
     tiny(2)
     assert main(["experiment", "run", "stub", "--out", str(tmp_path / "grid"), "--slots", "2"]) == 0
-    for trial in grid.trials(stubs.NAME, "smoke", tmp_path / "alone"):
+    for trial in grid.trials(stub_grid.NAME, "smoke", tmp_path / "alone"):
         alone, made = fit(trial.config), RunFolder(tmp_path / "grid" / "stub" / trial.id)
         assert small.state(made) == small.state(alone) and small.metrics(made) == small.metrics(alone)
         result = made.result()
@@ -265,7 +278,7 @@ def test_a_run_under_way_saves_itself_when_the_driver_is_told_to_stop(tmp_path, 
     status = main(["experiment", "run", "stub", "--out", str(tmp_path)])
     telling.join()
     assert status == 130 and "give the same command again" in capsys.readouterr().err
-    (folder,) = stubs.folders(tmp_path)
+    (folder,) = stub_grid.folders(tmp_path)
     assert folder.checkpoint.exists() and folder.failure() is None and folder.result() is None
     assert not folder.in_use() and "Traceback" not in folder.log.read_text()
 
@@ -291,6 +304,6 @@ def test_a_thousand_runs(tmp_path, monkeypatch, capsys):
     assert main(["experiment", "run", "stub", "--out", str(tmp_path)]) == 0
     with capsys.disabled():
         print(f"\n{count} runs, {len(killed)} killed, in {time.monotonic() - began:.0f} s")
-    folders = stubs.folders(tmp_path)
+    folders = stub_grid.folders(tmp_path)
     assert len(folders) == count and all(folder.result() for folder in folders)
     assert not list(tmp_path.glob("*/*/failure.json"))

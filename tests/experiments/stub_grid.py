@@ -23,7 +23,7 @@ from experiments.grid import By, Experiment, Stage
 from experiments.work import attempt
 
 NAME = "stub"
-TASK = "tests.experiments.stubs:work"
+TASK = "tests.experiments.stub_grid:work"
 
 
 def work(config: RunConfig, folder: RunFolder, does: Mapping[str, str] | None = None) -> None:
@@ -55,6 +55,10 @@ def work(config: RunConfig, folder: RunFolder, does: Mapping[str, str] | None = 
             return
         case "wait":
             _wait(folder)
+        case "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            (folder.path / "deaf").touch()
+            time.sleep(600)
         case "slow":
             time.sleep(0.2)
     facts = {"pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "torch": "torch" in sys.modules}
