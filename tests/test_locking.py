@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from bnonly import locking
 from bnonly.errors import BadInput, RunRefused
-from bnonly.locking import FolderLock
+from bnonly.locking import FolderLock, in_use
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +159,27 @@ def test_a_damaged_holder_is_nobody(tmp_path, content):
     lock.acquire()
     lock.check()
     lock.release()
+
+
+def test_whether_a_folder_is_in_use_is_asked_without_taking_it(tmp_path):
+    folder, said = tmp_path / "run", []
+    assert not in_use(folder)
+    lock = FolderLock(folder, said.append)
+    lock.acquire()
+    assert in_use(folder) and not in_use(folder, "another")
+    lock.check()  # still ours
+    lock.release()
+    assert not in_use(folder)
+    lock.acquire()  # nor does having asked keep anybody off
+    lock.release()
+
+
+def test_another_machines_folder_is_in_use_as_long_as_it_is_touched(machines, monkeypatch):
+    first = machines[0].lock()
+    first.acquire()
+    monkeypatch.setattr(locking, "_machine", lambda: "boot of node8")
+    time.sleep(0.8)
+    assert in_use(first._folder)
+    first._over.set()  # its machine lost power
+    time.sleep(0.8)
+    assert not in_use(first._folder)

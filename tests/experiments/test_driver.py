@@ -262,7 +262,7 @@ def test_time_left_is_that_of_like_runs_or_unknown(tmp_path):
 
 def test_in_a_terminal_there_is_a_table(tmp_path, monkeypatch):
     said = io.StringIO()
-    terminal = Console(file=said, force_terminal=True, width=200, height=30)
+    terminal = Console(file=said, force_terminal=True, highlight=False, width=200, height=30)
     monkeypatch.setattr("experiments.watch.console", lambda: terminal)
     stub_grid.install(3, {"2": "bad"})
     assert run(tmp_path) == 1
