@@ -6,7 +6,6 @@ can differ, and the server's fork costs a fraction of a second. The driver itsel
 
 from __future__ import annotations
 
-import faulthandler
 import multiprocessing
 import os
 import signal
@@ -23,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from bnonly.data.cores import usable_cores
-from bnonly.errors import BadInput, Interrupted
+from bnonly.errors import BadInput
 from experiments.engines import Ended, Job
+from experiments.engines.ends import log_of, size, tail, without_a_word, write_into
 from experiments.engines.gpus import visible_gpus
 
 PRELOAD = (
@@ -37,7 +37,6 @@ PRELOAD = (
     "bnonly.training.tracking",
 )
 PATIENCE = 60.0  # seconds for a trial to save itself and end; fit takes ten at most, wandb may take longer
-_LOG_LINES, _LOG_BYTES = 20, 4096  # of a log's end that is kept as the reason's company
 
 
 @dataclass
@@ -127,7 +126,8 @@ class Local:
         """Start what is queued, as far as there are free places."""
         while self._queue and self._free:
             job = self._queue.popleft()
-            log = Path(job.config["out"]) / job.config["experiment"] / job.id / "log.txt"
+            log = log_of(job)
+            before = size(log)
             answer, tell = self._context.Pipe(duplex=False)
             environment = {**os.environ, **self._places[self._free[0]]}
             process = self._context.Process(target=_child, args=(job, log, environment, tell), name=f"trial {job.id}")
@@ -138,15 +138,14 @@ class Local:
                 continue
             finally:
                 tell.close()
-            size = log.stat().st_size if log.exists() else 0
             place = self._free.popleft()
-            self._running[process.sentinel] = _Running(job, process, answer, place, log, size)
+            self._running[process.sentinel] = _Running(job, process, answer, place, log, before)
 
     def _reap(self, sentinel: Any) -> Ended:
         running = self._running.pop(sentinel)
         running.process.join()
         self._free.append(running.place)
-        log = _tail(running.log, running.log_from)
+        log = tail(running.log, running.log_from)
         said = None
         with suppress(EOFError, OSError):
             said = running.answer.recv() if running.answer.poll() else None
@@ -156,34 +155,8 @@ class Local:
         if said is not None:
             reason, kind = said
             return Ended(running.job.id, reason, kind, log if reason else "")
-        reason, kind = _without_a_word(status, log)
+        reason, kind = without_a_word(status, log)
         return Ended(running.job.id, reason, kind, log)
-
-
-def _without_a_word(status: int, log: str) -> tuple[str, str]:
-    """Reason and kind of an end that was not told of."""
-    last = log.splitlines()[-1] if log else ""
-    if status == Interrupted.status:  # the rescue of a run that was told to stop in a long step
-        return last.removeprefix("bnonly: ") or "stopped", "stopped"
-    if status >= 0:
-        said = last.removeprefix("bnonly: ") if last.startswith("bnonly: ") else ""
-        return said or f"its process ended with status {status} and without a word", "lost"
-    with suppress(ValueError):
-        name = signal.Signals(-status).name
-        why = {"SIGKILL": " (by hand, or by the system for want of memory)", "SIGTERM": " before it could save"}
-        return f"its process was killed by {name}{why.get(name, '')}", "killed"
-    return f"its process was killed by signal {-status}", "killed"
-
-
-def _tail(path: Path, start: int) -> str:
-    """The last lines of a log from `start` on."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(start, os.fstat(file.fileno()).st_size - _LOG_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-_LOG_LINES:])
 
 
 def _signal(process: BaseProcess, kind: signal.Signals, whole_group: bool = False) -> None:
@@ -206,7 +179,7 @@ def _child(job: Job, log: Path, environment: Mapping[str, str], tell: Connection
     threading.Thread(target=_end_with_driver, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
-    _write_into(log)
+    write_into(log)
     from experiments.work import attempt
 
     said = attempt(job)
@@ -224,19 +197,3 @@ def _end_with_driver() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(PATIENCE)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _write_into(log: Path) -> None:
-    """Standard output and error go to the trial's log, or nowhere if that cannot be."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:
-        file = os.open(os.devnull, os.O_WRONLY)
-    for number in (1, 2):
-        os.dup2(file, number)
-    os.close(file)
-    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    with suppress(OSError):  # a full disk; the run itself will say so
-        print(f"--- process {os.getpid()}, {began}", file=sys.stderr, flush=True)
-        faulthandler.enable()
