@@ -39,7 +39,8 @@ def clamp_curves(frames: Frames) -> Drawing:
         raise NoData("no finished run has an ablation.json; `bnonly ablate RUN` makes one")
     whole = whole.assign(panel=whole["label"] + ", " + whole["setting"])
     chosen, left = pick(whole["panel"].unique(), lambda name: whole.loc[whole["panel"] == name, "run"].nunique())
-    chosen = [name for name in whole["panel"].unique() if name in chosen]
+    order = (frames.runs["label"] + ", " + frames.runs["setting"]).unique()
+    chosen = [name for name in order if name in chosen]  # by depth and width, not by letter
     whole = whole[whole["panel"].isin(chosen)]
     # Draws of random channels are no seeds: a run is one point, their mean.
     by = ["panel", "label", "setting", "group", "way", "amount"]

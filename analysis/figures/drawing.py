@@ -50,10 +50,10 @@ def arrange(
     figure: Figure,
     grid: Sequence[Axes],
     *,
-    width: float = 2.95,
+    width: float = 3.3,
     height: float = 2.5,
     left: float = 0.75,
-    right: float = 0.2,
+    right: float = 0.25,
     columns: int = 2,
     legend: int = 2,
     below: float = 0.0,
@@ -61,7 +61,7 @@ def arrange(
     """Place the panels in rows, each with its legend below it, where it hides nothing. Sizes are in inches.
 
     width, height: of a panel's axes; left, right, below: beside them, for long labels; columns: panels in a row;
-    legend: columns of one, 0 for none. Fixed sizes take a fifth of the time in which matplotlib's own layouts find them.
+    legend: columns of one, 0 for none. Matplotlib's own layouts take longer to find sizes than a figure to be drawn.
     """
     columns = min(columns, len(grid))
     entries = [len(axes.get_legend_handles_labels()[1]) if legend else 0 for axes in grid]
@@ -80,7 +80,7 @@ def arrange(
                 corner = (-0.6 * left / width, -(0.5 + below) / height)
                 grid[place].legend(
                     loc="upper left", bbox_to_anchor=corner, ncols=legend, frameon=False,
-                    fontsize="small", handlelength=2, columnspacing=1, borderaxespad=0, labelspacing=0.3, borderpad=0,
+                    fontsize="small", handlelength=1.7, columnspacing=0.6, borderaxespad=0, labelspacing=0.3, borderpad=0,
                 )  # fmt: skip
         top -= under
 

@@ -37,7 +37,8 @@ def learning_curves(frames: Frames) -> Drawing:
     unfinished = int(curves.loc[whole & (curves["state"] != "done"), "run"].nunique())
     curves = curves[(curves["state"] == "done") | ~whole]
     chosen, left = pick(curves["panel"].unique(), lambda name: (curves["panel"] == name).sum(), _MOST)
-    chosen = [name for name in curves["panel"].unique() if name in chosen]  # by depth and width, not by letter
+    order = (frames.runs["label"] + ", " + frames.runs["setting"]).unique()
+    chosen = [name for name in order if name in chosen]  # by depth and width, not by letter
     curves = curves[curves["panel"].isin(chosen)]
     by = ["panel", "label", "setting", "group", "epoch"]
     stats = over_seeds(curves, by, "top1")
@@ -64,6 +65,6 @@ def learning_curves(frames: Frames) -> Drawing:
             axes.set(xlabel="epoch", xlim=(0, None))
             title(axes, panel)
         arrange(figure, grid)
-    waiting = f" {unfinished} unfinished runs of groups that have finished ones are left out." if unfinished else ""
+    waiting = f" Unfinished runs of groups that have finished ones are left out ({unfinished})." if unfinished else ""
     caption = f"Test accuracy after every epoch, a panel a network. {made(curves, stats['n'])}{waiting}{left}"
     return Drawing(figure, caption, stats.drop(columns="panel"))
