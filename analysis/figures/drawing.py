@@ -80,7 +80,8 @@ def arrange(
                 corner = (-0.6 * left / width, -(0.5 + below) / height)
                 grid[place].legend(
                     loc="upper left", bbox_to_anchor=corner, ncols=legend, frameon=False,
-                    fontsize="small", handlelength=1.7, columnspacing=0.6, borderaxespad=0, labelspacing=0.3, borderpad=0,
+                    fontsize="small", handlelength=1.7, columnspacing=0.6,
+                    borderaxespad=0, labelspacing=0.3, borderpad=0,
                 )  # fmt: skip
         top -= under
 

@@ -84,7 +84,10 @@ def gamma_layers(frames: Frames) -> Drawing:
             axes.set(xlabel="gamma", ylabel="layer, input at the top" if axes is grid[0] else "")
             title(axes, f"{group}, seed {seed}")
             tables.append(_long("", group, layers, edges, shares))
-        arrange(figure, grid, width=2.2, height=min(7.0, max(2.0, 0.21 * len(layers))), left=1.5, legend=0)
+        right = 0.25 if len(grid) > 1 else 0.9
+        arrange(
+            figure, grid, width=2.2, height=min(7.0, max(2.0, 0.21 * len(layers))), left=1.5, legend=0, right=right
+        )
         beside = grid[0].get_position()  # where the labels of other panels would stand
         place = (beside.x1 + 0.025, beside.y0, 0.015, beside.height)
         bar = figure.colorbar(mesh, cax=figure.add_axes(place), extend="max")
