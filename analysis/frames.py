@@ -65,6 +65,11 @@ class Frames:
         """The finished runs, a seed of a network, group and setting once."""
         return finished(self.runs)
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """`runs` to be read by others: without what a terminal said."""
+        return self.runs.drop(columns=["key", "log"])
+
     def of_runs(self, table: pd.DataFrame, *, unfinished: bool = False) -> pd.DataFrame:
         """Another table with the columns that name its runs; `run_seed` is theirs. Of finished runs, or of all."""
         runs = self.runs if unfinished else self.done
@@ -121,7 +126,7 @@ def _waiting(rows: list[dict[str, Any]], grids: list[Grid]) -> list[dict[str, An
     waiting = {}
     for each in grids:
         for trial in each.trials:
-            if (name := (each.experiment, trial.id)) not in there:
+            if (name := (trial.home, trial.id)) not in there:
                 waiting[name] = {"key": "/".join(name)} | trial_row(*name, trial.config)
     return list(waiting.values())
 

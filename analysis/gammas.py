@@ -47,7 +47,7 @@ def gammas(done: pd.DataFrame) -> pd.DataFrame:
 
 def _repeated(texts: tuple[str, ...], lengths: list[int]) -> pd.Categorical:
     codes, known = pd.factorize(np.array(texts, dtype=object))
-    return pd.Categorical.from_codes(np.repeat(codes, lengths), known)
+    return pd.Categorical(pd.Index(known).take(np.repeat(codes, lengths)), categories=known)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

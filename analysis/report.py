@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
-import pandas as pd
 
 from analysis import summary
-from analysis.figures import DRAWINGS, Drawing, NoData, pdf, svg
+from analysis.figures import DRAWINGS, Drawing, NoData, csv, pdf, svg
 from analysis.frames import Frames
 from analysis.page import Section, page
 
@@ -52,7 +51,7 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
     made: when, for the footer. files: whether to render figures once more as PDF, and write tables as CSV.
     """
     tables = {
-        "runs": frames.runs.drop(columns=["key", "log"]),
+        "runs": frames.table,
         "by_group": summary.by_group(frames),
         "curves": summary.curves(frames),
         "missing": frames.missing,
@@ -71,7 +70,7 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
         width = round(each.figure.get_figwidth() * _REM_PER_INCH, 1)
         if files:
             out[f"{name}.pdf"] = pdf(each.figure)
-            out[f"{name}.csv"] = _csv(each.table)
+            out[f"{name}.csv"] = csv(each.table)
         picture = svg(each.figure, f"{_HEADINGS[name]}. {each.caption}")
         if files:
             out[f"{name}.svg"] = _standing_alone(picture)
@@ -85,7 +84,7 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
         summary.provenance(frames),
     ]
     if files:
-        out |= {f"{name}.csv": _csv(table) for name, table in tables.items() if len(table)}
+        out |= {f"{name}.csv": csv(table) for name, table in tables.items() if len(table)}
     lead = summary.lead(frames)
     return Report(page(TITLE, lead, sections, summary.footer(frames, made), contents=True), dict(sorted(out.items())))
 
@@ -104,7 +103,3 @@ def _sentence(text: str) -> str:
 
 def _standing_alone(picture: str) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{picture}'.encode()
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -104,7 +105,7 @@ def missing(frames: Frames, lacking: Mapping[str, str]) -> Section:
     return Section("What is missing", text, absent=absent, details=details)
 
 
-def _so_far(row: Mapping[str, object]) -> str:
+def _so_far(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["epoch"]):  # type: ignore[arg-type]
         return "no epoch ended yet."
     return f"epoch {row['epoch']:.0f} of {_plain(row['epochs'], '.0f')}, {_percent(row['top1'])} so far."
@@ -233,7 +234,7 @@ def paper() -> pd.DataFrame:
     return pd.DataFrame([vars(point) for point in published.CIFAR10])
 
 
-def _papers(row: Mapping[str, object]) -> str:
+def _papers(row: Mapping[Any, Any]) -> str:
     if row["source"] != "cifar10":
         return "other data"
     if not row["papers_recipe"]:

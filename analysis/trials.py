@@ -20,8 +20,9 @@ _GRIDS = ("experiment", "preset", "question", "expect", "trials", "done", "runni
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that a grid asks for; config as plain values."""
+    """A run that a grid asks for, and the experiment in whose folder it is; config as plain values."""
 
+    home: str
     id: str
     stages: tuple[str, ...]
     config: dict[str, Any]
@@ -46,10 +47,10 @@ def grid(path: Path) -> Grid | None:
         return None
     names = (text(at(plain, "experiment")) or path.parent.name, text(at(plain, "preset")))
     sayings = (text(at(plain, "question")), text(at(plain, "expect")))
-    return Grid(*names, *sayings, tuple(_trial(each) for each in trials if text(at(each, "id"))))
+    return Grid(*names, *sayings, tuple(_trial(each, names[0]) for each in trials if text(at(each, "id"))))
 
 
-def _trial(plain: dict[str, Any]) -> Trial:
+def _trial(plain: dict[str, Any], experiment: str) -> Trial:
     config, stages = plain.get("config"), plain.get("stages")
     config = dict(config) if isinstance(config, dict) else {}
     if not isinstance(config.get("network"), dict):
@@ -57,7 +58,7 @@ def _trial(plain: dict[str, Any]) -> Trial:
     for name in ("group", "seed"):
         config.setdefault(name, plain.get(name))
     stages = tuple(stage for stage in stages if stage in STAGES) if isinstance(stages, list) else ("fit",)
-    return Trial(text(plain.get("id")), stages, config)
+    return Trial(text(config.get("experiment")) or experiment, text(plain.get("id")), stages, config)
 
 
 def missing(runs: pd.DataFrame, grids: Iterable[Grid]) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def missing(runs: pd.DataFrame, grids: Iterable[Grid]) -> pd.DataFrame:
     rows = []
     for each in grids:
         for trial in each.trials:
-            run = there[each.experiment, trial.id]
+            run = there[trial.home, trial.id]
             form, group = shape(text(at(trial.config, "network", "name"))), text(trial.config.get("group"))
             who = (
                 each.experiment,
@@ -92,7 +93,7 @@ def overview(runs: pd.DataFrame, grids: Iterable[Grid]) -> pd.DataFrame:
     state = {(row["experiment"], row["id"]): row["state"] for row in runs.to_dict("records")}
     rows = []
     for each in grids:
-        states = [state[each.experiment, trial.id] for trial in each.trials]
+        states = [state[trial.home, trial.id] for trial in each.trials]
         counts = (states.count(name) for name in ("done", "running", "failed", "waiting"))
         rows.append((each.experiment, each.preset, each.question, each.expect, len(states), *counts))
     return pd.DataFrame(rows, columns=list(_GRIDS))

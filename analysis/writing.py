@@ -19,8 +19,9 @@ def write(runs: Sequence[Path], output: Path, beside: Path | None) -> None:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     whole = report(read(runs), made, files=beside is not None)
     files = {output: whole.page.encode()}
-    if beside is not None:
-        files |= {beside / name: data for name, data in whole.files.items()}
-    write_together(files)
-    for name in FILES - whole.files.keys() if beside is not None else ():
+    if beside is None:
+        write_together(files)
+        return
+    write_together(files | {beside / name: data for name, data in whole.files.items()})
+    for name in FILES - whole.files.keys():
         (beside / name).unlink(missing_ok=True)  # of a former report; it would be taken for one of this

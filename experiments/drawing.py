@@ -1,43 +1,36 @@
-"""The figures that an experiment names, drawn from its runs' folders. Without torch."""
+"""What an experiment leaves beside its runs: the figures that it names, their numbers, and the table of its runs."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
+from bnonly.errors import BnonlyError
+from bnonly.files import write_together
 from bnonly.progress import console
-from experiments.grid import Experiment
+from experiments.grid import Experiment, Trial
 
 
-def draw(experiment: Experiment, folder: Path) -> list[Path]:
-    """FOLDER/NAME.svg for each of `experiment.figures` that analysis can draw from these runs; says which it cannot.
+def draw(experiment: Experiment, trials: Sequence[Trial], folder: Path) -> None:
+    """FOLDER/runs.csv, and NAME.svg, NAME.png and NAME.csv for each of the experiment's figures.
 
-    This is the grids' one door to the analysis: its figures by name, each a function of all tidy tables.
+    Of these trials alone, wherever they are kept. What cannot be drawn is said, and why; it stops nothing.
     """
+    from analysis.figures import DRAWINGS, NoData, csv, png, svg
+    from analysis.frames import read
+
     try:
-        figures = import_module("analysis.figures").FIGURES
-        read = import_module("analysis.frames").read
-    except (ImportError, AttributeError):
-        _say(f"no figure is drawn: analysis has none by name here ({', '.join(experiment.figures)})")
-        return []
-    drawn: list[Path] = []
-    frames = None
-    for name in experiment.figures:
-        if name not in figures:
-            _say(f"figure {name} is not drawn: analysis has none of that name")
-            continue
-        path = folder / f"{name}.svg"
-        try:
-            frames = read([folder]) if frames is None else frames
-            path.parent.mkdir(parents=True, exist_ok=True)
-            figures[name](frames).savefig(path)
-        except Exception as error:  # a picture is the least of what a grid leaves
-            first = next(iter(str(error).splitlines()), "")
-            _say(f"figure {name} is not drawn: {type(error).__name__}{f': {first}' if first else ''}")
-        else:
-            drawn.append(path)
-    return drawn
-
-
-def _say(sentence: str) -> None:
-    console().print(sentence, markup=False)
+        frames = read([trial.folder.path for trial in trials if trial.folder.path.exists()])
+        files = {folder / "runs.csv": csv(frames.table)}
+        for name in experiment.figures:
+            try:
+                drawing = DRAWINGS[name](frames)
+            except NoData as nothing:
+                console().print(f"{name} is not drawn: {nothing}", markup=False)
+                continue
+            files[folder / f"{name}.csv"] = csv(drawing.table)
+            files[folder / f"{name}.png"] = png(drawing.figure)
+            files[folder / f"{name}.svg"] = svg(drawing.figure, drawing.caption).encode()
+        write_together(files)
+    except (BnonlyError, OSError) as error:  # pictures are the least of what a grid leaves
+        console().print(f"no figures: {error}", markup=False)

@@ -121,7 +121,7 @@ def _end(grid: Grid, board: Board, was_run: bool) -> None:
     elif counts["done"]:
         from experiments.drawing import draw
 
-        draw(grid.what, grid.folder)
+        draw(grid.what, grid.trials, grid.folder)
 
 
 def _title(grid: Grid) -> str:

@@ -25,7 +25,7 @@ from analysis.figures.scaling import (
     sparsity_by_width,
 )
 from analysis.figures.single import accuracy_and_gamma, clamp_curve, gamma_histograms, learning_curves
-from analysis.figures.style import COLOURS, pdf, svg
+from analysis.figures.style import COLOURS, csv, pdf, png, svg
 from analysis.figures.variants import (
     accuracy_by_decay,
     accuracy_by_group,
@@ -67,8 +67,10 @@ __all__ = [
     "accuracy_and_gamma",
     "accuracy_by_bytes",
     "clamp_curve",
+    "csv",
     "gamma_histograms",
     "learning_curves",
     "pdf",
+    "png",
     "svg",
 ]

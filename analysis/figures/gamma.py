@@ -69,7 +69,7 @@ def gamma_layers(frames: Frames) -> Drawing:
     rows = frames.gammas[frames.gammas["run"].isin(runs["key"])]
     edges = _edges([values[key] for key in runs["key"]], _LAYER_BINS)
     layers = rows.drop_duplicates("layer").sort_values("place")["layer"].astype(str).tolist()
-    tables = []
+    tables, mesh = [], None
     with styled():
         figure, grid = panels(len(runs))
         for axes, key, group, seed in zip(grid[::-1], runs["key"], runs["group"], runs["seed"], strict=True):
@@ -90,6 +90,7 @@ def gamma_layers(frames: Frames) -> Drawing:
         )
         beside = grid[0].get_position()  # where the labels of other panels would stand
         place = (beside.x1 + 0.025, beside.y0, 0.015, beside.height)
+        assert mesh is not None, "_compared found runs"
         bar = figure.colorbar(mesh, cax=figure.add_axes(place), extend="max")
         bar.set_label("share of the layer's channels")
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -15,6 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -109,6 +110,20 @@ def pdf(figure: Figure) -> bytes:
     laid_out(figure)
     with styled(), _unknown_letters_are_the_readers():
         FigureCanvasPdf(figure).print_pdf(file, metadata={"CreationDate": None})
+    return file.getvalue()
+
+
+def csv(table: pd.DataFrame) -> bytes:
+    """A figure's numbers."""
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as pixels, 130 an inch."""
+    file = io.BytesIO()
+    laid_out(figure)
+    with styled(), _unknown_letters_are_the_readers():
+        figure.savefig(file, format="png", dpi=130)
     return file.getvalue()
 
 
