@@ -17,6 +17,7 @@ from experiments.grid import Trial
 from experiments.gridfile import Grid
 from experiments.status import Board, clock
 from experiments.stop import Told
+from experiments.tasks import task
 from experiments.watch import watch
 
 _SHOWN = 10  # failures named at the end
@@ -52,6 +53,8 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
 def _begin(grid: Grid, board: Board, only_failed: bool) -> list[str]:
     """Write the grid's file, say what is odd, and find what is to be done: ids."""
     err = console()
+    for name in {stage.task for trial in grid.trials for stage in trial.stages}:
+        task(name)  # refuses an unknown one
     try:
         grid.write()
     except (BnonlyError, OSError) as error:
