@@ -82,7 +82,7 @@ def grids(options: argparse.Namespace) -> list[Grid]:
 def _list(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name in options.names or EXPERIMENTS:
-        numbers = {preset: len(trials(name, preset, options.out, options.set)) for preset in PRESETS}
+        numbers = {preset: _runs(name, preset, options) for preset in PRESETS}
         rows.append({"name": name, "question": experiment(name).question, "runs": numbers})
     if options.json:
         print(json.dumps(rows, indent=2))
@@ -125,11 +125,18 @@ def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "expect": what.expect,
         "fields": fields | {key: str(value) for key, value in assignments(options.set).items()},
         "axes": axes,
-        "runs": {preset: len(trials(name, preset, options.out, options.set)) for preset in chosen},
+        "runs": {preset: _runs(name, preset, options) for preset in chosen},
         "stages": [f"{stage.task} {dict(stage.options)}" if stage.options else stage.task for stage in what.stages],
         "figures": list(what.figures),
         "command": f"bnonly experiment run {name} --preset {options.preset or 'cpu'} --out {options.out}",
     }
+
+
+def _runs(name: str, preset: str, options: argparse.Namespace) -> int:
+    """Their number; without --set also of an experiment whose data is still to be named."""
+    if options.set:
+        return len(trials(name, preset, options.out, options.set))
+    return sum(1 for _ in experiment(name).points(preset))
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:

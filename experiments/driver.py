@@ -23,7 +23,7 @@ from experiments.watch import Watch
 RETRIES = 2
 # What another attempt would not change: the configuration, the data or the disk has to be put right first.
 HOPELESS = ("BadInput", "RunRefused", "GeneratorBroken")
-STOPPED = ("Interrupted", "stopped")
+STOPPED = ("Interrupted", "KeyboardInterrupt", "stopped")
 _TURN = 1.0  # seconds between two looks
 
 
