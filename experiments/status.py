@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bnonly.errors import BadInput
 from experiments.grid import Trial
 from experiments.tasks import unanswered
 
@@ -51,11 +49,8 @@ def stages(trial: Trial) -> list[dict[str, Any]]:
 
 
 def is_done(trial: Trial) -> bool:
-    """Whether all its stages are answered; not so where a file cannot be read, which another attempt will say."""
-    try:
-        return not unanswered(trial.config, stages(trial))
-    except BadInput:
-        return False
+    """Whether all its stages are answered. A result that cannot be read is none."""
+    return not unanswered(trial.config, stages(trial))
 
 
 class Board:
@@ -92,8 +87,7 @@ class Board:
         elif trial.folder.in_use():
             row.state = "running"
         else:
-            with suppress(BadInput):  # it cannot be read
-                failure = trial.folder.failure()
+            failure = trial.folder.failure()
             row.state = "waiting" if failure is None else "failed"
         row.reason = str(failure.get("reason", "")) if failure else ""
         if row.state == "done" and (result := trial.folder.result()) is not None:

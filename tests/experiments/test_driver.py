@@ -223,15 +223,6 @@ def test_a_full_disk_is_said_once_and_survived(disk, capsys):
     assert run(disk) == 0
 
 
-def test_a_result_that_cannot_be_read_is_that_trials_failure(tmp_path, capsys):
-    stub_grid.install(1, stages=(Stage("fit"),))
-    (folder,) = stub_grid.folders(tmp_path)
-    (folder.path / "result.json").mkdir(parents=True)  # reading it is an error, also for root
-    assert status(tmp_path, capsys)["waiting"] == 1
-    assert run(tmp_path) == 1
-    assert "cannot be read (Is a directory)" in folder.failure()["reason"]
-
-
 def test_a_line_that_grows_is_read_once(tmp_path):
     path = tmp_path / "metrics.jsonl"
     line = '{"epoch": %d, "seconds": 2.0, "test": {"top1": 0.5}}\n'
