@@ -23,6 +23,9 @@ def draw(experiment: Experiment, trials: Sequence[Trial], folder: Path) -> None:
         frames = read([trial.folder.path for trial in trials if trial.folder.path.exists()])
         files = {folder / "runs.csv": csv(frames.table)}
         for name in experiment.figures:
+            if name not in DRAWINGS:
+                console().print(f"{name} is not drawn: analysis has no figure of that name", markup=False)
+                continue
             try:
                 drawing = DRAWINGS[name](frames)
             except NoData as nothing:
