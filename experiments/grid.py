@@ -140,7 +140,9 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
         f"data of {name}": nested(what.located(preset, out)),
     }
     homes = {
-        trial.id: trial.config.experiment for other in what.shares for trial in trials(other, preset, out, given)
+        trial.id: trial.config.experiment
+        for other in what.shares[::-1]
+        for trial in trials(other, preset, out, given)
     }
     found: dict[str, Trial] = {}
     for point in what.points(preset):
