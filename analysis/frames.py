@@ -33,7 +33,7 @@ _NUMBERS = (
 _NUMBERS += ("train_top1", "gamma_below_0.01", "minutes", "images_per_second", "weight_decay")
 _WORDS = ("run", "layer", "way", "scope", "seed")
 _WHO = ("key", "network", "label", "family", "depth", "width", "group", "setting", "source", "papers_recipe")
-_WHO += ("epochs", "precision", "device", "device_name", "state", "epoch")
+_WHO += ("epochs", "precision", "device", "device_name", "state", "epoch", "evaluated")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def run_row(path: Path, records: list[dict[str, Any]]) -> Row | None:
         "gamma_below_0.01": _below(gamma),
         "minutes": seconds / 60,
         "images_per_second": float(np.median(speeds)) if speeds else np.nan,
-        "evaluated": text(at(result, "evaluated")),
+        "evaluated": text(at(result, "evaluated"))
+        or ("holdout" if number(at(config, "data", "holdout")) > 0 else "test"),
         "finished": text(at(result, "finished")),
         "has_measures": (path / "measures.json").exists(),
         "has_ablation": (path / "ablation.json").exists(),

@@ -29,9 +29,13 @@ def lead(frames: Frames) -> str:
     counts = frames.runs["state"].value_counts()
     states = ", ".join(f"{counts[state]:,} {word}" for state, word in _STATES.items() if state in counts)
     experiments = ", ".join(sorted(set(frames.runs["experiment"])))
-    return (
-        f"{len(frames.runs):,} runs: {states}. Experiments: {experiments}. All accuracies are those of test images."
-    )
+    held = frames.runs["evaluated"] == "holdout"
+    images = "All accuracies are those of test images."
+    if held.any():
+        which = "All" if held.all() else f"{held.sum():,}"
+        images = f"{which} runs were evaluated on training images held out (data.holdout)"
+        images += ", not on test images." if held.all() else "; all other accuracies are those of test images."
+    return f"{len(frames.runs):,} runs: {states}. Experiments: {experiments}. {images}"
 
 
 def opening(frames: Frames) -> Section:

@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from analysis.figures.drawing import (
     Drawing,
     NoData,
+    accuracy_of,
     arrange,
     epochs_of,
     made,
@@ -38,15 +39,15 @@ def clamp_curves(frames: Frames) -> Drawing:
     if whole.empty:
         raise NoData("no finished run has an ablation.json; `bnonly ablate RUN` makes one")
     whole = whole.assign(panel=whole["label"] + ", " + whole["setting"])
-    chosen, left = pick(whole["panel"].unique(), lambda name: whole.loc[whole["panel"] == name, "run"].nunique())
+    whole = _from_intact(whole)
+    counts = whole.groupby("panel")["run"].nunique()
+    chosen, left = pick(counts.index, lambda name: counts[name])
     order = (frames.runs["label"] + ", " + frames.runs["setting"]).unique()
     chosen = [name for name in order if name in chosen]  # by depth and width, not by letter
-    whole = whole[whole["panel"].isin(chosen)]
-    # Draws of random channels are no seeds: a run is one point, their mean.
     by = ["panel", "label", "setting", "group", "way", "amount"]
-    runs = whole.groupby([*by, "run"], as_index=False)[["share", "top1"]].mean()
-    stats = over_seeds(runs, by, "top1").merge(runs.groupby(by, as_index=False)["share"].mean(), on=by)
-    colours = palette(whole["group"].unique())
+    table = over_seeds(whole, by, "top1").merge(whole.groupby(by, as_index=False)["share"].mean(), on=by)
+    whole, stats = whole[whole["panel"].isin(chosen)], table[table["panel"].isin(chosen)]
+    colours, farthest = palette(whole["group"].unique()), float(whole["share"].max())
     with styled():
         figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
@@ -56,30 +57,49 @@ def clamp_curves(frames: Frames) -> Drawing:
                     part = own[(own["group"] == group) & (own["way"] == way)].sort_values("share")
                     name = f"{plain(group)}, {epochs_of(rows)}: {_WAYS[way][2]}"
                     if len(part):
-                        _draw(axes, part, way, colours[group], name, len(own["group"].unique()) == 1)
-            percent(axes)
+                        _draw(axes, part, way, colours[group], name)
+            percent(axes, accuracy_of(rows))
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.set(xlabel="channels with gamma set to zero", xlim=(-0.02, 1.02))
+            axes.set(xlabel="channels with gamma set to zero", xlim=(-0.02 * farthest, 1.02 * farthest))
             title(axes, panel)
-        arrange(figure, grid, legend=1)
+        arrange(figure, grid, stacks=whole["group"].nunique())
     caption = (
-        "Test accuracy after gammas of the whole network are set to zero, without retraining. Dots: all "
-        "|gamma| below a threshold (their values stand in the table); lines: a share of the channels. "
-        f"{made(whole, stats['n'])}{left}"
+        "Accuracy after gammas of the whole network are set to zero, without retraining. Dots: all |gamma| below a "
+        "threshold, that of 0.01 named (the table has the others); lines: a share of the channels, from the intact "
+        f"network on. {made(whole, stats.loc[stats['way'] != 'random', 'n'])}{_draws(stats)}{left}"
     )
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+    return Drawing(figure, caption, table.drop(columns="panel"))
 
 
-def _draw(axes: Axes, part: pd.DataFrame, way: str, colour: str, name: str, alone: bool) -> None:
+def _from_intact(points: pd.DataFrame) -> pd.DataFrame:
+    """With a point of each line at which nothing is set to zero yet."""
+    lines = points[(points["way"] != "below") & points["intact"].notna()]
+    known = lines.loc[lines["share"] == 0, ["run", "way"]].apply(tuple, axis=1)
+    start = lines.drop_duplicates(["run", "way"])
+    start = start[~start[["run", "way"]].apply(tuple, axis=1).isin(set(known))]
+    return pd.concat([points, start.assign(amount=0.0, share=0.0, clamped=0.0, top1=start["intact"])])
+
+
+def _draws(stats: pd.DataFrame) -> str:
+    n = stats.loc[(stats["way"] == "random") & (stats["share"] > 0), "n"]
+    if n.empty or n.max() == 1:
+        return ""
+    count = f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+    return f" Of random channels: mean and standard deviation over draws and seeds (n = {count})."
+
+
+def _draw(axes: Axes, part: pd.DataFrame, way: str, colour: str, name: str) -> None:
     dash, marker, _ = _WAYS[way]
+    xs, mean, sd = (part[column].to_numpy() for column in ("share", "mean", "sd"))
     axes.plot(
-        part["share"], part["mean"], linestyle=dash or "none", marker=marker or "none", markersize=4.5, color=colour,
+        xs, mean, linestyle=dash or "none", marker=marker or "none", markersize=4.5, color=colour,
         linewidth=1.3, label=name, zorder=3,
     )  # fmt: skip
     if (part["n"] > 1).any() and dash:
-        low, high = part["mean"] - part["sd"], part["mean"] + part["sd"]
-        axes.fill_between(part["share"], low, high, color=colour, alpha=0.15, linewidth=0)
-    if way == "below" and alone:
-        for amount, share, mean in part[["amount", "share", "mean"]].itertuples(index=False):
-            if amount in (0.01, 0.1):
-                axes.annotate(f"{amount:g}", (share, mean), (4, 5), textcoords="offset points", fontsize="x-small")
+        axes.fill_between(xs, mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+    if way == "below":
+        for share, accuracy in part.loc[part["amount"] == 0.01, ["share", "mean"]].itertuples(index=False):
+            axes.annotate(
+                "0.01", (share, accuracy), (0, 6), textcoords="offset points", fontsize="x-small", color=colour,
+                ha="center",
+            )  # fmt: skip

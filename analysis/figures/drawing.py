@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -55,42 +57,77 @@ def arrange(
     left: float = 0.75,
     right: float = 0.25,
     columns: int = 2,
-    legend: int = 2,
+    legend: Literal["one", "each", "none"] = "one",
+    stacks: int = 9,
     below: float = 0.0,
 ) -> None:
-    """Place the panels in rows, each with its legend below it, where it hides nothing. Sizes are in inches.
+    """Place the panels in rows, and below them a legend, where it hides nothing. Sizes are in inches.
 
-    width, height: of a panel's axes; left, right, below: beside them, for long labels; columns: panels in a row;
-    legend: columns of one, 0 for none. Matplotlib's own layouts take longer to find sizes than a figure to be drawn.
+    width, height: of a panel's axes; left, right, below: beside them, for long labels; columns: panels in a row.
+    legend: one for all panels, unless they have little in common, or one each. stacks: columns of one at most.
+    Matplotlib's own layouts take longer to find sizes than a figure to be drawn.
     """
     columns = min(columns, len(grid))
-    entries = [len(axes.get_legend_handles_labels()[1]) if legend else 0 for axes in grid]
+    cell = left + width + right
+    entries = [_entries(axes) if legend != "none" else {} for axes in grid]
+    whole: dict[str, Any] = {}
+    for own in entries:
+        whole = own | whole
+    together = legend == "one" and len(grid) > 1 and len(whole) <= 1.5 * max(map(len, entries))
+    entries = [{} for _ in grid] if together else entries
+    room = columns * cell - 0.4 if together else cell - 0.3
+    stacked = min(stacks, *(_side_by_side(own, room) for own in ([whole] if together else entries)))
     rows = [list(range(start, min(start + columns, len(grid)))) for start in range(0, len(grid), columns)]
     above = [0.22 + 0.19 * max(grid[place].get_title(loc="left").count("\n") + 1 for place in row) for row in rows]
-    belows = [0.62 + below + 0.19 * max(math.ceil(entries[place] / max(1, legend)) for place in row) for row in rows]
-    whole = (columns * (left + width + right), sum(above) + sum(belows) + height * len(rows))
-    figure.set_size_inches(whole)
-    top = whole[1]
+    belows = [0.62 + below + 0.19 * max(math.ceil(len(entries[place]) / stacked) for place in row) for row in rows]
+    end = 0.19 * math.ceil(len(whole) / stacked) + 0.05 if together else 0.0
+    size = (columns * cell, sum(above) + sum(belows) + height * len(rows) + end)
+    figure.set_size_inches(size)
+    top = size[1]
     for row, over, under in zip(rows, above, belows, strict=True):
         top -= over + height
         for column, place in enumerate(row):
-            at = (column * (left + width + right) + left, top)
-            grid[place].set_position((at[0] / whole[0], at[1] / whole[1], width / whole[0], height / whole[1]))
-            if entries[place]:
-                corner = (-0.6 * left / width, -(0.5 + below) / height)
-                grid[place].legend(
-                    loc="upper left", bbox_to_anchor=corner, ncols=legend, frameon=False,
-                    fontsize="small", handlelength=1.7, columnspacing=0.6,
-                    borderaxespad=0, labelspacing=0.3, borderpad=0,
-                )  # fmt: skip
+            axes, at = grid[place], (column * cell + left, top)
+            axes.set_position((at[0] / size[0], at[1] / size[1], width / size[0], height / size[1]))
+            axes.xaxis.set_label_coords(0.5, -(0.31 + below) / height)
+            axes.yaxis.set_label_coords(-(left - 0.18) / width, 0.5)
+            if own := entries[place]:
+                corner = (-0.6 * left / width, -(0.52 + below) / height)
+                axes.legend(own.values(), own, bbox_to_anchor=corner, ncols=stacked, **_LEGEND)
         top -= under
+    if together and whole:
+        figure.legend(
+            whole.values(), whole, bbox_to_anchor=(0.3 / size[0], (end + 0.05) / size[1]), ncols=stacked, **_LEGEND
+        )
+
+
+_LEGEND: Any = {
+    "loc": "upper left",
+    "frameon": False,
+    "fontsize": "small",
+    "handlelength": 2.4,
+    "columnspacing": 1.2,
+    "borderaxespad": 0,
+    "labelspacing": 0.3,
+    "borderpad": 0,
+}
+
+
+def _entries(axes: Axes) -> dict[str, Any]:
+    handles, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, handles, strict=True))
+
+
+def _side_by_side(entries: Iterable[str], room: float) -> int:
+    """Columns of a legend that fit into so many inches."""
+    return max(1, int(room / (0.55 + 0.068 * max(map(len, entries), default=1))))
 
 
 def pick(keys: Iterable[str], weight: Callable[[str], float], most: int = MOST_PANELS) -> tuple[list[str], str]:
     """The weightiest of these, at most so many, sorted; and a sentence on those left out."""
     ranked = sorted(keys, key=lambda key: (-weight(key), key))
     left = len(ranked) - most
-    return sorted(ranked[:most]), f" {left} more would be panels like these: see the table." if left > 0 else ""
+    return sorted(ranked[:most]), f" {left} more would be panels like these; the table has them." if left > 0 else ""
 
 
 def line(axes: Axes, stats: pd.DataFrame, x: str, colour: str, marker: str, label: str) -> None:
@@ -112,16 +149,22 @@ def papers_line(axes: Axes, xs: Sequence[float], percents: Sequence[float], colo
         axes.plot([], [], color="0.35", marker="o", label=PAPER, **style)
 
 
-def title(axes: Axes, text: str) -> None:
-    """What the panel shows, in lines short enough for it."""
-    words, lines = plain(text).split(", "), [""]
-    for word in words:
-        joined = f"{lines[-1]}, {word}" if lines[-1] else word
-        lines = [*lines[:-1], joined] if len(joined) <= 40 else [*lines, word]
-    axes.set_title(",\n".join(part for part in lines if part), fontsize="medium", loc="left")
+def title(axes: Axes, text: str, room: float = 3.3) -> None:
+    """What the panel shows, in lines short enough for so many inches, broken behind commas where that will do."""
+    longest = int(12 * room)
+    kept = [word.replace(" ", "\xa0") if len(word) < longest else word for word in plain(text).split(", ")]
+    lines = textwrap.wrap(", ".join(kept), longest, break_long_words=False)
+    axes.set_title("\n".join(lines).replace("\xa0", " "), fontsize="medium", loc="left")
 
 
-def percent(axes: Axes, label: str = "test accuracy (top-1)") -> None:
+def accuracy_of(rows: pd.DataFrame) -> str:
+    """What the accuracies of these runs are, for an axis."""
+    images = {"test": "test", "holdout": "held-out"}
+    kinds = {images.get(kind, "test") for kind in rows["evaluated"]} or {"test"}
+    return f"{' or '.join(sorted(kinds))} accuracy (top-1)"
+
+
+def percent(axes: Axes, label: str) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set(ylabel=label, ylim=(0, 1))
 

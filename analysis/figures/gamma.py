@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
@@ -12,7 +11,7 @@ from analysis.figures.drawing import Drawing, NoData, arrange, made, panels, pic
 from analysis.figures.style import palette, plain, styled
 from analysis.frames import Frames
 
-_BINS, _LAYER_BINS, _MOST, _MOST_LABELS = 60, 41, 8, 24
+_BINS, _LAYER_BINS, _MOST_LABELS = 60, 41, 24
 Values = NDArray[np.float32]
 
 
@@ -20,34 +19,33 @@ def gamma_histograms(frames: Frames) -> Drawing:
     """gamma of all channels after training, bn against all, a panel a network from the shallowest on."""
     runs, values = _compared(frames)
     runs = runs.assign(panel=runs["label"] + ", " + runs["setting"])
-    chosen, left = pick(runs["panel"].unique(), lambda name: (runs["panel"] == name).sum(), _MOST)
+    sizes = runs["panel"].value_counts()
+    chosen, left = pick(sizes.index, lambda name: sizes[name])
     chosen = [name for name in runs["panel"].unique() if name in chosen]  # by depth and width, not by letter
-    runs = runs[runs["panel"].isin(chosen)]
     pooled: dict[tuple[str, str], Values] = {
         (str(panel), str(group)): np.concatenate([values[key] for key in own["key"]])
         for (panel, group), own in runs.groupby(["panel", "group"])
     }
     groups, edges = sorted({group for _, group in pooled}), _edges(list(pooled.values()), _BINS)
-    colours, tables = palette(groups), []
+    shares = {key: _shares(gamma, edges) for key, gamma in pooled.items()}
+    tables = [_long(*key, [""], edges, own[None]) for key, own in shares.items()]
+    runs, colours = runs[runs["panel"].isin(chosen)], palette(groups)
     with styled():
         figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             for group in sorted((group for name, group in pooled if name == panel), reverse=True):
-                gamma = pooled[panel, group]
-                shares = _shares(gamma, edges)
-                tables.append(_long(panel, group, [""], edges, shares[None]))
-                # Drawn from the counts: a million channels are binned once.
-                sns.histplot(
-                    x=(edges[:-1] + edges[1:]) / 2, weights=shares, bins=edges.tolist(), ax=axes, element="step",
-                    fill=group == "bn" or len(groups) == 1, color=colours[group], alpha=0.45, linewidth=1.2,
-                    label=f"{plain(group)}: {(np.abs(gamma) < 0.01).mean():.1%} below 0.01",
+                below = (np.abs(pooled[panel, group]) < 0.01).mean()
+                filled = group == "bn" or len(groups) == 1
+                axes.stairs(
+                    shares[panel, group], edges, fill=filled, color=colours[group], alpha=0.45 if filled else 1,
+                    linewidth=0 if filled else 1.3, label=f"{plain(group)}: |gamma| < 0.01 in {below:.1%}",
                 )  # fmt: skip
             axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
             axes.set(xlabel="gamma", ylabel="share of channels")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.legend(frameon=False, fontsize="small", loc="upper right", title="|gamma|", title_fontsize="small")
+            axes.set_xlim(edges[0], edges[-1])
             title(axes, panel)
-        arrange(figure, grid, height=1.9, legend=0)
+        arrange(figure, grid, height=1.9, legend="each")
     seeds = runs.groupby(["panel", "group"]).size()
     n = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     caption = (
@@ -82,11 +80,17 @@ def gamma_layers(frames: Frames) -> Drawing:
             axes.set_yticks(list(shown), names, fontsize="x-small")
             axes.invert_yaxis()
             axes.set(xlabel="gamma", ylabel="layer, input at the top" if axes is grid[0] else "")
-            title(axes, f"{group}, seed {seed}")
+            title(axes, f"{group}, seed {seed}", 2.2)
             tables.append(_long("", group, layers, edges, shares))
         right = 0.25 if len(grid) > 1 else 0.9
         arrange(
-            figure, grid, width=2.2, height=min(7.0, max(2.0, 0.21 * len(layers))), left=1.5, legend=0, right=right
+            figure,
+            grid,
+            width=2.2,
+            height=min(7.0, max(2.0, 0.21 * len(layers))),
+            left=1.5,
+            legend="none",
+            right=right,
         )
         beside = grid[0].get_position()  # where the labels of other panels would stand
         place = (beside.x1 + 0.025, beside.y0, 0.015, beside.height)
@@ -116,9 +120,12 @@ def _by(rows: pd.DataFrame, name: str) -> list[tuple[str, pd.Series]]:
 
 
 def _edges(values: list[Values], bins: int) -> NDArray[np.float64]:
-    """Symmetric about 0, of what holds 99 in 100 channels."""
-    largest = max(0.05, float(np.quantile(np.abs(np.concatenate(values)), 0.99)))
-    return np.linspace(-largest, largest, bins + 1)
+    """Equal bins, one of which begins at 0, over what holds 99 in 100 channels."""
+    low, high = np.quantile(np.concatenate(values), (0.005, 0.995)).tolist()
+    low, high = min(low, 0.0), max(high, 0.0)
+    step = max(high - low, 0.05) / bins
+    first = round(low / step)
+    return step * np.arange(first, first + bins + 1)
 
 
 def _shares(gamma: Values, edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.figures.drawing import (
     Drawing,
     NoData,
+    accuracy_of,
     arrange,
     epochs_of,
     made,
@@ -16,11 +17,8 @@ from analysis.figures.drawing import (
     pick,
     title,
 )
-from analysis.figures.style import palette, plain, styled
+from analysis.figures.style import dashes, palette, plain, styled
 from analysis.frames import Frames
-
-_MOST = 8
-_DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1), (6, 2), (2, 1), (3, 1, 1, 1, 1, 1))
 
 
 def learning_curves(frames: Frames) -> Drawing:
@@ -36,35 +34,32 @@ def learning_curves(frames: Frames) -> Drawing:
     whole = curves.groupby(["panel", "group"])["state"].transform(lambda states: (states == "done").any())
     unfinished = int(curves.loc[whole & (curves["state"] != "done"), "run"].nunique())
     curves = curves[(curves["state"] == "done") | ~whole]
-    chosen, left = pick(curves["panel"].unique(), lambda name: (curves["panel"] == name).sum(), _MOST)
+    sizes = curves.groupby("panel").size()
+    chosen, left = pick(curves["panel"].unique(), lambda name: sizes[name])
     order = (frames.runs["label"] + ", " + frames.runs["setting"]).unique()
     chosen = [name for name in order if name in chosen]  # by depth and width, not by letter
-    curves = curves[curves["panel"].isin(chosen)]
-    by = ["panel", "label", "setting", "group", "epoch"]
-    stats = over_seeds(curves, by, "top1")
-    colours = palette(curves["group"].unique())
+    table = over_seeds(curves, ["panel", "label", "setting", "group", "epoch"], "top1")
+    curves, stats = curves[curves["panel"].isin(chosen)], table[table["panel"].isin(chosen)]
+    colours, lines = palette(curves["group"].unique()), dashes(curves["group"].unique())
     with styled():
         figure, grid = panels(len(chosen))
         for axes, panel in zip(grid, chosen, strict=True):
             own, rows = stats[stats["panel"] == panel], curves[curves["panel"] == panel]
             last = own.loc[own.groupby("group")["epoch"].idxmax()].set_index("group")["mean"]
             groups = sorted(last.index, key=lambda group: (-last[group], group))
-            for place, group in enumerate(groups):
+            for group in groups:
                 part, mine = own[own["group"] == group].sort_values("epoch"), rows[rows["group"] == group]
                 so_far = "" if (mine["state"] == "done").all() else f"epoch {mine['epoch'].max():.0f} so far of "
-                label, dashes = (
-                    f"{plain(group)}, {so_far}{epochs_of(mine)}",
-                    (0, _DASHES[place % len(_DASHES)] or None),
-                )
-                axes.plot(part["epoch"], part["mean"], color=colours[group], linestyle=dashes, label=label)
+                label = f"{plain(group)}, {so_far}{epochs_of(mine)}"
+                xs, mean, sd = (part[name].to_numpy() for name in ("epoch", "mean", "sd"))
+                axes.plot(xs, mean, color=colours[group], linestyle=lines[group], label=label)
                 if (part["n"] > 1).any():
-                    low, high = part["mean"] - part["sd"], part["mean"] + part["sd"]
-                    axes.fill_between(part["epoch"], low, high, color=colours[group], alpha=0.2, linewidth=0)
+                    axes.fill_between(xs, mean - sd, mean + sd, color=colours[group], alpha=0.2, linewidth=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            percent(axes)
+            percent(axes, accuracy_of(rows))
             axes.set(xlabel="epoch", xlim=(0, None))
             title(axes, panel)
         arrange(figure, grid)
     waiting = f" Unfinished runs of groups that have finished ones are left out ({unfinished})." if unfinished else ""
-    caption = f"Test accuracy after every epoch, a panel a network. {made(curves, stats['n'])}{waiting}{left}"
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+    caption = f"Accuracy after every epoch, a panel a network. {made(curves, stats['n'])}{waiting}{left}"
+    return Drawing(figure, caption, table.drop(columns="panel"))

@@ -9,6 +9,7 @@ from analysis import published
 from analysis.figures.drawing import (
     Drawing,
     NoData,
+    accuracy_of,
     arrange,
     decades,
     epochs_of,
@@ -26,41 +27,41 @@ from analysis.figures.style import markers, palette, plain, styled
 from analysis.frames import Frames
 from analysis.settings import shape, trained_parameters
 
-_ACCURACY, _SPARSITY = "test accuracy (top-1)", "share of |gamma| < 0.01"
 _FAMILIES = {"cifar_resnet": "", "resnet": "ResNet of ImageNet's kind"}
 
 
 def accuracy_by_depth(frames: Frames) -> Drawing:
-    """Test accuracy against depth, width 1, beside the paper's points."""
-    return _scaling(frames, "depth", "top1", _ACCURACY)
+    """Accuracy against depth, width 1, beside the paper's points."""
+    return _scaling(frames, "depth", "top1")
 
 
 def accuracy_by_width(frames: Frames) -> Drawing:
-    """Test accuracy against the width factor, at the depth that has most widths, beside the paper's points."""
-    return _scaling(frames, "width", "top1", _ACCURACY)
+    """Accuracy against the width factor, at the depth that has most widths, beside the paper's points."""
+    return _scaling(frames, "width", "top1")
 
 
 def sparsity_by_depth(frames: Frames) -> Drawing:
     """The share of |gamma| < 0.01 after training, against depth."""
-    return _scaling(frames, "depth", "gamma_below_0.01", _SPARSITY)
+    return _scaling(frames, "depth", "gamma_below_0.01")
 
 
 def sparsity_by_width(frames: Frames) -> Drawing:
     """The share of |gamma| < 0.01 after training, against the width factor."""
-    return _scaling(frames, "width", "gamma_below_0.01", _SPARSITY)
+    return _scaling(frames, "width", "gamma_below_0.01")
 
 
 def accuracy_by_parameters(frames: Frames) -> Drawing:
-    """Test accuracy against the number of trained parameters, networks of a group joined: by depth, and by width."""
+    """Accuracy against the number of trained parameters, networks of a group joined: by depth, and by width."""
     done = frames.done[frames.done["trained_parameters"] > 0]
     if done.empty:
         raise NoData("no finished run trains anything; `bnonly fit --group bn` makes one")
-    several = _several(done, ["setting", "group"], "trained_parameters")
-    settings, left = pick(
-        several["setting"].unique(), lambda name: several.loc[several["setting"] == name, "label"].nunique()
-    )
-    drawn = several[several["setting"].isin(settings)]
     by = ["setting", "group", "family", "depth", "width", "label", "trained_parameters"]
+    table = over_seeds(done, by, "top1")
+    done, elsewhere = _without_decays(done)
+    several = _several(done, ["setting", "group"], "trained_parameters")
+    counts = several.groupby("setting")["label"].nunique()
+    settings, left = pick(counts.index, lambda name: counts[name])
+    drawn = several[several["setting"].isin(settings)]
     stats = over_seeds(drawn, by, "top1")
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
@@ -79,18 +80,18 @@ def accuracy_by_parameters(frames: Frames) -> Drawing:
             if bool(rows["papers_recipe"].all()):
                 ticks |= _papers_parameters(axes, own, colours, shapes)
             decades(axes, ticks, "trained parameters")
-            percent(axes)
+            percent(axes, accuracy_of(rows))
             title(axes, setting)
         arrange(figure, grid)
     caption = (
-        "Test accuracy against the number of parameters that train, a colour and marker a group; networks of one "
+        "Accuracy against the number of parameters that train, a colour and marker a group; networks of one "
         f"width are joined by a line, those of one depth by dots. {_papers_words(drawn)}"
-        f"{made(drawn, stats['n'])}{left}"
+        f"{made(drawn, stats['n'])}{left}{elsewhere}"
     )
-    return Drawing(figure, caption, stats)
+    return Drawing(figure, caption, table)
 
 
-def _scaling(frames: Frames, x: str, value: str, label: str) -> Drawing:
+def _scaling(frames: Frames, x: str, value: str) -> Drawing:
     done = frames.done
     known = done[done["depth"].notna() & done[value].notna()]
     if x == "depth":
@@ -100,10 +101,14 @@ def _scaling(frames: Frames, x: str, value: str, label: str) -> Drawing:
     if known.empty or (x == "width" and known["width"].nunique() < 2):
         size = "cifar_resnet32" if x == "depth" else "cifar_wrn14_4"
         raise NoData(f"no finished runs of two {x}s; `bnonly fit --network.name {size} ...` makes one")
+    by = ["panel", "setting", "group", "family", "depth", "width", "label"]
+    table = over_seeds(known, by, value).drop(columns="panel")
+    known, elsewhere = _without_decays(known) if value == "top1" else (known, "")
     known = _several(known, ["panel", "group"], x)
-    chosen, left = pick(known["panel"].unique(), lambda name: (known["panel"] == name).sum())
+    counts = known["panel"].value_counts()
+    chosen, left = pick(counts.index, lambda name: counts[name])
     drawn = known[known["panel"].isin(chosen)]
-    stats = over_seeds(drawn, ["panel", "setting", "group", "family", "depth", "width", "label"], value)
+    stats = over_seeds(drawn, by, value)
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
         figure, grid = panels(len(chosen))
@@ -118,17 +123,34 @@ def _scaling(frames: Frames, x: str, value: str, label: str) -> Drawing:
             kind = _FAMILIES.get(str(rows["family"].iloc[0]), str(rows["family"].iloc[0]))
             at_depth = f", depth {rows['depth'].iloc[0]:.0f}" if x == "width" else ""
             log_ticks(axes, ticks, "depth (layers)" if x == "depth" else "width factor")
-            percent(axes, label)
+            percent(axes, accuracy_of(rows) if value == "top1" else "share of |gamma| < 0.01")
             if value != "top1":
                 axes.set_ylim(0, min(1.0, max(0.1, 1.25 * (own["mean"] + own["sd"].fillna(0)).max())))
             title(axes, str(rows["setting"].iloc[0]) + at_depth + (f", {kind}" if kind else ""))
         arrange(figure, grid)
-    what = {"top1": "Test accuracy", "gamma_below_0.01": "Share of channels with |gamma| < 0.01 after training"}[
-        value
-    ]
+    what = {"top1": "Accuracy", "gamma_below_0.01": "Share of channels with |gamma| < 0.01 after training"}[value]
     against = "depth, logarithmic" if x == "depth" else "the width factor, logarithmic"
     paper = _papers_words(drawn) if value == "top1" else ""
-    return Drawing(figure, f"{what} against {against}, a line a group. {paper}{made(drawn, stats['n'])}{left}", stats)
+    caption = f"{what} against {against}, a line a group. {paper}{made(drawn, stats['n'])}{left}{elsewhere}"
+    return Drawing(figure, caption, table)
+
+
+def _without_decays(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Without runs that differ from others in weight decay alone, which `accuracy_by_decay` draws; and a word on them.
+
+    The recipe's own weight decay stays, or where no run has it the one of most runs.
+    """
+    alike = rows["decay_group"].isin(("all", ""))
+    shown = rows[alike].groupby(["setting_but_decay", "label", "group"])["weight_decay"].transform("nunique") >= 2
+    counts = rows["setting"].value_counts()
+    kept = {
+        but: str(but) if (own == but).any() else min(own, key=lambda name: (-counts[name], name))
+        for but, own in rows.groupby("setting_but_decay")["setting"]
+    }
+    other = shown.reindex(rows.index, fill_value=False) & (rows["setting"] != rows["setting_but_decay"].map(kept))
+    left = rows.loc[other, "setting"].nunique()
+    words = f" {left} settings that differ" if left > 1 else " A setting that differs"
+    return rows[~other], f"{words} in weight decay alone: see the figure of weight decay." if left else ""
 
 
 def _several(rows: pd.DataFrame, by: list[str], x: str) -> pd.DataFrame:

@@ -53,6 +53,21 @@ _MARKERS = {
     "none": "X",
 }
 _SPARE_MARKERS = ("*", "8", "H", "d", "p", "h")
+_DASHES = {
+    "all": "",
+    "bn": "6 1.5",
+    "bn+output": "4 1 1 1",
+    "output": "1.5 1",
+    "random:2": "3 1",
+    "gamma": "6 1 1 1 1 1",
+    "beta": "1 2",
+    "shortcut": "2 2",
+    "bn+output+shortcut": "8 1 3 1",
+    "output+shortcut": "4 3",
+    "norm": "8 2",
+    "none": "1 1",
+}
+_SPARE_DASHES = ("5 1 2 1", "7 2 1 2", "2 1 1 1", "3 2", "5 3", "1 1 3 1")
 
 STYLE = {
     "axes.spines.top": False,
@@ -61,6 +76,7 @@ STYLE = {
     "svg.hashsalt": "bnonly",
     "pdf.fonttype": 42,
     "figure.max_open_warning": 0,
+    "axes.titley": 1.0,  # found by hand, since matplotlib measures all labels to find it
 }
 _LONGEST = 60
 
@@ -76,9 +92,15 @@ def markers(groups: Iterable[str]) -> dict[str, str]:
     return _given(list(groups), _MARKERS, _SPARE_MARKERS)
 
 
+def dashes(groups: Iterable[str]) -> dict[str, Any]:
+    """A style of line for each group, for figures without markers."""
+    given = _given(list(groups), _DASHES, _SPARE_DASHES)
+    return {group: (0, tuple(map(float, dash.split())) or None) for group, dash in given.items()}
+
+
 def _given(groups: list[str], fixed: dict[str, str], spare: tuple[str, ...]) -> dict[str, str]:
     others = sorted(group for group in groups if group not in fixed)
-    return {group: fixed.get(group) or spare[others.index(group) % len(spare)] for group in groups}
+    return {group: fixed[group] if group in fixed else spare[others.index(group) % len(spare)] for group in groups}
 
 
 def styled() -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ from analysis.figures.drawing import (
     PAPER,
     Drawing,
     NoData,
+    accuracy_of,
     arrange,
     epochs_of,
     line,
@@ -34,8 +35,9 @@ def accuracy_by_group(frames: Frames) -> Drawing:
     chosen, left = pick(groups[groups >= 2].index, lambda name: groups[name])
     chosen = [name for name in done["panel"].unique() if name in chosen]
     drawn = done[done["panel"].isin(chosen)]
-    stats = over_seeds(drawn, ["panel", "network", "label", "setting", "group"], "top1")
-    stats = stats.groupby(["panel", "group"], as_index=False).first()
+    table = over_seeds(done, ["panel", "network", "label", "setting", "group"], "top1")
+    table = table.groupby(["panel", "group"], as_index=False).first()
+    stats = table[table["panel"].isin(chosen)]
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
         most = groups[chosen].max()
@@ -56,17 +58,17 @@ def accuracy_by_group(frames: Frames) -> Drawing:
                     hollow = True
             axes.set_yticks(range(len(own)), [plain(group) for group in own["group"]])
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.set(xlabel=f"test accuracy (top-1), {epochs_of(rows)}", xlim=(0, 1.08), ylim=(-0.6, len(own) - 0.4))
+            axes.set(xlabel=f"{accuracy_of(rows)}, {epochs_of(rows)}", xlim=(0, 1.08), ylim=(-0.6, len(own) - 0.4))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
             title(axes, panel)
         arrange(figure, grid, height=0.35 + 0.27 * int(most), left=1.45, width=2.5)
     hollow = "Hollow: the paper's, 160 epochs, digitised [D]. " if drawn["papers_recipe"].any() else ""
-    caption = f"Test accuracy by what trained, best first. {hollow}{made(drawn, stats['n'])}{left}"
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+    caption = f"Accuracy by what trained, best first. {hollow}{made(drawn, stats['n'])}{left}"
+    return Drawing(figure, caption, table.drop(columns="panel"))
 
 
 def accuracy_by_random_count(frames: Frames) -> Drawing:
-    """Test accuracy against K of random:K, with the other groups of that network as levels."""
+    """Accuracy against K of random:K, with the other groups of that network as levels."""
     done = frames.done.assign(
         panel=lambda rows: rows["label"] + ", " + rows["setting"],
         count=lambda rows: rows["group"].map(_random_count),
@@ -78,7 +80,8 @@ def accuracy_by_random_count(frames: Frames) -> Drawing:
         )
     chosen, left = pick(counts[counts >= 2].index, lambda name: counts[name])
     drawn = done[done["panel"].isin(chosen)]
-    stats = over_seeds(drawn, ["panel", "label", "setting", "group", "count"], "top1")
+    table = over_seeds(done, ["panel", "label", "setting", "group", "count"], "top1")
+    stats = table[table["panel"].isin(chosen)]
     colours, levels = palette(drawn["group"].unique()), ("bn", "output", "gamma", "all")
     with styled():
         figure, grid = panels(len(chosen))
@@ -95,18 +98,18 @@ def accuracy_by_random_count(frames: Frames) -> Drawing:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.set_xlabel("random scalars that train in each channel, K")
-            percent(axes)
+            percent(axes, accuracy_of(rows))
             title(axes, panel)
         arrange(figure, grid)
     caption = (
-        "Test accuracy against the number of random scalars that train in each convolution channel, all else frozen; "
+        "Accuracy against the number of random scalars that train in each convolution channel, all else frozen; "
         f"dashed levels: other groups of the same network. {made(drawn, stats['n'])}{left}"
     )
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+    return Drawing(figure, caption, table.drop(columns="panel"))
 
 
 def accuracy_by_start(frames: Frames) -> Drawing:
-    """Test accuracy by initial values of weights, gamma and beta, a panel a network and setting."""
+    """Accuracy by initial values of weights, gamma and beta, a panel a network and setting."""
     done = frames.done.assign(panel=lambda rows: rows["label"] + ", " + rows["setting_but_start"])
     done = done.assign(
         start=done["weights"] + done["scale"].map(lambda scale: "" if scale == "fan_in" else f" ({scale})")
@@ -119,7 +122,8 @@ def accuracy_by_start(frames: Frames) -> Drawing:
         )
     chosen, left = pick(starts[starts >= 2].index, lambda name: starts[name])
     drawn = done[done["panel"].isin(chosen)]
-    stats = over_seeds(drawn, ["panel", "label", "setting_but_start", "start", "group"], "top1")
+    table = over_seeds(done, ["panel", "label", "setting_but_start", "start", "group"], "top1")
+    stats = table[table["panel"].isin(chosen)]
     colours, shapes = palette(drawn["group"].unique()), markers(drawn["group"].unique())
     with styled():
         figure, grid = panels(len(chosen))
@@ -135,17 +139,17 @@ def accuracy_by_start(frames: Frames) -> Drawing:
                 )  # fmt: skip
             axes.set_yticks(range(len(order)), [plain(start) for start in order])
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.set(xlabel="test accuracy (top-1)", xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
+            axes.set(xlabel=accuracy_of(rows), xlim=(0, 1), ylim=(-0.6, len(order) - 0.4))
             axes.grid(axis="y", color="0.9")
             title(axes, panel)
         most = int(starts[chosen].max())
-        arrange(figure, grid, width=4.5, height=0.35 + 0.27 * most, left=2.6, columns=1, legend=3)
-    caption = f"Test accuracy by initial values, best at the top. {made(drawn, stats['n'])}{left}"
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+        arrange(figure, grid, width=4.5, height=0.35 + 0.27 * most, left=2.6, columns=1)
+    caption = f"Accuracy by initial values, best at the top. {made(drawn, stats['n'])}{left}"
+    return Drawing(figure, caption, table.drop(columns="panel"))
 
 
 def accuracy_by_decay(frames: Frames) -> Drawing:
-    """Test accuracy against weight decay, a panel a setting, a line a network and group."""
+    """Accuracy against weight decay, a panel a setting, a line a network and group."""
     done = frames.done.assign(panel=lambda rows: rows["setting_but_decay"])
     done = done[done["weight_decay"].notna() & done["decay_group"].isin(("all", ""))]
     decays = done.groupby("panel")["weight_decay"].nunique()
@@ -155,13 +159,15 @@ def accuracy_by_decay(frames: Frames) -> Drawing:
         )
     chosen, left = pick(decays[decays >= 2].index, lambda name: decays[name])
     several = done.groupby(["panel", "label", "group"])["weight_decay"].transform("nunique") >= 2
-    drawn = done[done["panel"].isin(chosen) & several]
+    done = done[several]
+    drawn = done[done["panel"].isin(chosen)]
     if drawn.empty:
         raise NoData(
             "no network and group was trained with two weight decays; `bnonly fit --training.weight_decay 0` does"
         )
     chosen = [name for name in chosen if (drawn["panel"] == name).any()]
-    stats = over_seeds(drawn, ["panel", "family", "depth", "width", "label", "group", "weight_decay"], "top1")
+    table = over_seeds(done, ["panel", "family", "depth", "width", "label", "group", "weight_decay"], "top1")
+    stats = table[table["panel"].isin(chosen)]
     smallest = min(drawn.loc[drawn["weight_decay"] > 0, "weight_decay"].min(), 1.0)
     colours, networks = palette(drawn["group"].unique()), list(dict.fromkeys(drawn["label"]))
     with styled():
@@ -177,11 +183,11 @@ def accuracy_by_decay(frames: Frames) -> Drawing:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.set_xlabel("weight decay of what trains")
-            percent(axes)
+            percent(axes, accuracy_of(rows))
             title(axes, panel)
         arrange(figure, grid)
-    caption = f"Test accuracy against weight decay, 0 at the left end. {made(drawn, stats['n'])}{left}"
-    return Drawing(figure, caption, stats.drop(columns="panel"))
+    caption = f"Accuracy against weight decay, 0 at the left end. {made(drawn, stats['n'])}{left}"
+    return Drawing(figure, caption, table.drop(columns="panel"))
 
 
 def _random_count(group: str) -> float:
