@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
-
 from analysis import summary
-from analysis.figures import DRAWINGS, Drawing, NoData, csv, pdf, svg
+from analysis.figures import DRAWINGS, csv
 from analysis.frames import Frames
 from analysis.page import Section, page
+from analysis.pictures import HEADINGS, pictures
 
 TITLE = "bnonly: report of runs"
-_HEADINGS = {
-    "accuracy_by_depth": "Accuracy against depth",
-    "accuracy_by_width": "Accuracy against width",
-    "accuracy_by_parameters": "Accuracy against trained parameters",
-    "accuracy_by_group": "Accuracy by group",
-    "learning_curves": "Learning curves",
-    "gamma_histograms": "Gamma by depth",
-    "gamma_layers": "Gamma by layer",
-    "sparsity_by_depth": "Sparsity of gamma against depth",
-    "sparsity_by_width": "Sparsity of gamma against width",
-    "clamp_curves": "Clamping gamma to zero",
-    "relu_zeros": "Zeros after the ReLUs",
-    "accuracy_by_random_count": "Random scalars for each channel",
-    "accuracy_by_start": "Initial values",
-    "accuracy_by_decay": "Weight decay",
-}
 _REM_PER_INCH = 7.0
 FILES = frozenset(
     [f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "pdf", "csv")]
@@ -45,10 +28,11 @@ class Report:
     files: dict[str, bytes]
 
 
-def report(frames: Frames, made: str, *, files: bool = True) -> Report:
+def report(frames: Frames, made: str, *, files: bool = True, helper: Executor | None = None) -> Report:
     """The report of these tables; equal tables give equal bytes.
 
     made: when, for the footer. files: whether to render figures once more as PDF, and write tables as CSV.
+    helper: a second process that makes some of the figures, see `analysis.pictures`.
     """
     tables = {
         "runs": frames.table,
@@ -59,26 +43,21 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
         "made_with": summary.made_with(frames),
         "paper": summary.paper(),
     }
-    drawn = {name: _drawn(draw, frames) for name, draw in DRAWINGS.items()}
-    lacking = {name: str(each) for name, each in drawn.items() if isinstance(each, NoData)}
+    drawn = pictures(frames, files=files, helper=helper)
+    lacking = {HEADINGS[name]: each for name, each in drawn.items() if isinstance(each, str)}
     out: dict[str, bytes] = {}
-    pictures: list[Section] = []
+    shown: list[Section] = []
     for name, each in drawn.items():
-        if isinstance(each, NoData):
-            pictures.append(Section(_HEADINGS[name], absent=[_sentence(str(each))]))
+        if isinstance(each, str):
+            shown.append(Section(HEADINGS[name], absent=[f"Missing: {each}."]))
             continue
-        width = round(each.figure.get_figwidth() * _REM_PER_INCH, 1)
-        if files:
-            out[f"{name}.pdf"] = pdf(each.figure)
-            out[f"{name}.csv"] = csv(each.table)
-        picture = svg(each.figure, f"{_HEADINGS[name]}. {each.caption}")
-        if files:
-            out[f"{name}.svg"] = _standing_alone(picture)
-        pictures.append(Section(_HEADINGS[name], figure=picture, caption=each.caption, width=width))
+        width = round(each.width * _REM_PER_INCH, 1)
+        shown.append(Section(HEADINGS[name], figure=each.svg, caption=each.caption, width=width))
+        out |= each.files
     sections = [
         summary.opening(frames),
-        summary.missing(frames, {_HEADINGS[name]: why for name, why in lacking.items()}),
-        *pictures,
+        summary.missing(frames, lacking),
+        *shown,
         summary.runs(frames),
         summary.failed(frames),
         summary.provenance(frames),
@@ -87,19 +66,3 @@ def report(frames: Frames, made: str, *, files: bool = True) -> Report:
         out |= {f"{name}.csv": csv(table) for name, table in tables.items() if len(table)}
     lead = summary.lead(frames)
     return Report(page(TITLE, lead, sections, summary.footer(frames, made), contents=True), dict(sorted(out.items())))
-
-
-def _drawn(draw: Callable[[Frames], Drawing], frames: Frames) -> Drawing | NoData:
-    try:
-        return draw(frames)
-    except NoData as nothing:
-        plt.close("all")
-        return nothing
-
-
-def _sentence(text: str) -> str:
-    return f"Missing: {text}."
-
-
-def _standing_alone(picture: str) -> bytes:
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{picture}'.encode()

@@ -136,7 +136,7 @@ def _scaling(frames: Frames, x: str, value: str) -> Drawing:
 
 
 def _without_decays(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Without runs that differ from others in weight decay alone, which `accuracy_by_decay` draws; and a word on them.
+    """Without runs that differ from others in weight decay alone, which `accuracy_by_decay` draws; and a word on it.
 
     The recipe's own weight decay stays, or where no run has it the one of most runs.
     """

@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,43 +19,16 @@ import pytest
 from analysis.command import main
 from analysis.figures import DRAWINGS, FIGURES, NoData
 from analysis.frames import read
+from analysis.pictures import helping
 from analysis.report import FILES, report
 from analysis.settings import trained_parameters
 from analysis.summary import by_group
+from analysis.writing import write
 from bnonly.cli import main as bnonly_main
 from bnonly.errors import BadInput
-from tests.analysis.made import config, write_grid, write_run
+from tests.analysis.made import TOP1, config, write_run
 
 ROOT = Path(__file__).parents[2]
-TOP1 = (0.40, 0.43, 0.50)
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    """A small laboratory: two depths, two groups, seeds, a failure, a run under way, and digits beside CIFAR-10."""
-    out = tmp_path_factory.mktemp("runs")
-    grid = []
-    for network in ("cifar_resnet8", "cifar_resnet14"):
-        for group in ("bn", "all"):
-            grid += [config(out, network, group, seed) for seed in range(3)]
-    for run in grid:
-        top1 = TOP1[run.seed] if (run.network.name, run.group) == ("cifar_resnet14", "bn") else None
-        write_run(run, top1=top1, extras=run.seed == 0)
-    write_run(config(out, "cifar_resnet14", "bn", data={"source": "digits"}), top1=0.9)
-    write_run(config(out, "cifar_resnet14", "bn", training={"weight_decay": 0.0}), top1=0.3)
-    late, bad, never = (config(out, "cifar_resnet14", "output", seed) for seed in range(3))
-    write_run(late, ended=1)
-    path = write_run(bad, ended=2)
-    (path / "failure.json").write_text(
-        json.dumps({"reason": "no memory", "kind": "killed", "attempts": 2, "log": "x"})
-    )
-    write_grid(out, [*grid, late, bad, never], stages=("fit", "measure"))
-    return out
-
-
-@pytest.fixture(scope="module")
-def frames(out):
-    return read([out])
 
 
 @pytest.fixture(scope="module")
@@ -197,15 +172,21 @@ def test_text_from_files_is_text(tmp_path):
 
 
 def test_the_command_writes_page_and_files_and_replaces_its_own(out, tmp_path, capsys):
-    target = tmp_path / "r.html"
+    target, beside = tmp_path / "r.html", tmp_path / "r_files"
     assert bnonly_main(["report", str(out / "made"), "-o", str(target)]) == 0
     assert capsys.readouterr().out.strip() == str(target)
-    beside = tmp_path / "r_files"
     assert {path.suffix for path in beside.iterdir()} == {".svg", ".pdf", ".csv"}
     assert (beside / "learning_curves.pdf").read_bytes().startswith(b"%PDF")
-    (beside / "accuracy_by_decay.csv").write_text("of an earlier report")
+    stale = {f"clamp_curves.{kind}" for kind in ("svg", "pdf", "csv")}
+    assert stale <= {path.name for path in beside.iterdir()}
+    (beside / "mine.txt").write_text("of the reader")
+    write_run(config(tmp_path / "other", "cifar_resnet8", "bn"))
+    assert main([str(tmp_path / "other"), "-o", str(target)]) == 0
+    left = {path.name for path in beside.iterdir()}
+    assert not stale & left and {"mine.txt", "learning_curves.pdf", "runs.csv"} <= left
+    assert len((beside / "runs.csv").read_text().splitlines()) == 2
     assert main([str(out), "-o", str(target), "--no-files"]) == 0
-    assert beside.exists()
+    assert {path.name for path in beside.iterdir()} == left
 
 
 @pytest.mark.parametrize(
@@ -244,12 +225,35 @@ def test_the_report_loads_no_torch(out, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_second_process_makes_the_same_report(out, frames):
+    with helping() as helper:
+        assert report(frames, "now", helper=helper) == report(read([out]), "now")
+
+
+def test_a_second_process_that_dies_is_done_without(frames, page):
+    class Dead(Executor):
+        def submit(self, *_, **__):
+            raise BrokenProcessPool("it was killed")
+
+    assert report(frames, "now", files=False, helper=Dead()).page == page
+
+
+def test_runs_of_a_holdout_are_not_said_to_be_of_test_images(tmp_path):
+    write_run(config(tmp_path, "cifar_resnet8", "bn"))
+    assert "All accuracies are those of test images." in report(read([tmp_path]), "now", files=False).page
+    write_run(config(tmp_path, "cifar_resnet8", "bn", data={"holdout": 5000}), ended=1)
+    page = report(read([tmp_path]), "now", files=False).page
+    assert "1 runs were evaluated on training images held out" in page and "held-out accuracy" in page
+
+
+@pytest.mark.slow
 def test_five_hundred_runs_of_160_epochs(tmp_path):
     for depth in (14, 20, 32, 44, 56):
         for group in ("bn", "all", "output", "bn+output", "none"):
             for seed in range(20):
                 write_run(config(tmp_path, f"cifar_resnet{depth}", group, seed, epochs=160), gammas=seed < 5)
     began, spent = time.monotonic(), time.process_time()
-    made = report(read([tmp_path]), "now")
+    write([tmp_path], tmp_path / "r.html", tmp_path / "r_files")
     print(f"{time.monotonic() - began:.1f} s, {time.process_time() - spent:.1f} s of one core")
-    assert "500 runs: 500 finished" in made.page and len(made.files["curves.csv"].splitlines()) == 1 + 500 * 161
+    assert "500 runs: 500 finished" in (tmp_path / "r.html").read_text()
+    assert len((tmp_path / "r_files" / "curves.csv").read_text().splitlines()) == 1 + 500 * 161
