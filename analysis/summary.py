@@ -32,8 +32,8 @@ def lead(frames: Frames) -> str:
     held = frames.runs["evaluated"] == "holdout"
     images = "All accuracies are those of test images."
     if held.any():
-        which = "All" if held.all() else f"{held.sum():,}"
-        images = f"{which} runs were evaluated on training images held out (data.holdout)"
+        which = "All runs were" if held.all() else "1 run was" if held.sum() == 1 else f"{held.sum():,} runs were"
+        images = f"{which} evaluated on training images held out (data.holdout)"
         images += ", not on test images." if held.all() else "; all other accuracies are those of test images."
     return f"{len(frames.runs):,} runs: {states}. Experiments: {experiments}. {images}"
 

@@ -42,7 +42,7 @@ def gamma_histograms(frames: Frames) -> Drawing:
                 )  # fmt: skip
             axes.axvline(0, color="0.7", linewidth=0.8, zorder=0)
             axes.set(xlabel="gamma", ylabel="share of channels")
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
             axes.set_xlim(edges[0], edges[-1])
             title(axes, panel)
         arrange(figure, grid, height=1.9, legend="each")

@@ -243,7 +243,7 @@ def test_runs_of_a_holdout_are_not_said_to_be_of_test_images(tmp_path):
     assert "All accuracies are those of test images." in report(read([tmp_path]), "now", files=False).page
     write_run(config(tmp_path, "cifar_resnet8", "bn", data={"holdout": 5000}), ended=1)
     page = report(read([tmp_path]), "now", files=False).page
-    assert "1 runs were evaluated on training images held out" in page and "held-out accuracy" in page
+    assert "1 run was evaluated on training images held out" in page and "held-out accuracy" in page
 
 
 @pytest.mark.slow
