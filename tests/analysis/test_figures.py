@@ -113,8 +113,8 @@ def test_weight_decays_stand_in_their_own_figure(decays):
 
 def test_the_table_has_what_the_panels_have_no_room_for(decays):
     drawing = DRAWINGS["learning_curves"](decays)
-    assert len(drawing.figure.axes) == 6 and "6 more would be panels like these" in drawing.caption
-    assert drawing.table.groupby(["label", "setting"]).ngroups == 12
+    assert len(drawing.figure.axes) == 6 and "7 more would be panels like these" in drawing.caption
+    assert drawing.table.groupby(["label", "setting"]).ngroups == 13
 
 
 def test_depths_are_those_of_the_names(frames):
