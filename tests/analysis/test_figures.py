@@ -79,9 +79,10 @@ def test_panels_with_the_same_entries_have_one_legend(frames):
 def test_clamping_begins_at_the_intact_network(tmp_path):
     write_run(config(tmp_path, "cifar_resnet8", "bn"), top1=0.5, extras=True)
     path = next(tmp_path.glob("made/*/ablation.json"))
-    path.write_text(
-        path.read_text().replace('"amount": 0.0', '"amount": 0.05').replace('"share": 0.0', '"share": 0.05')
-    )
+    text = path.read_text()
+    for name in ("amount", "share"):
+        text = text.replace(f'"{name}": 0.0,', f'"{name}": 0.05,')
+    path.write_text(text)
     drawing = DRAWINGS["clamp_curves"](read([tmp_path]))
     lines = [line for line in drawing.figure.axes[0].get_lines() if line.get_linestyle() != "None"]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines] == [(0, 0.5)] * 3
