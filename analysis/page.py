@@ -68,7 +68,8 @@ footer { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 {% if section.table is not none %}<div class="wide">{{ table(section.table) }}</div>{% endif %}
 {% if section.figure %}
 <figure><div class="wide"><div{% if section.width %} class="drawn" style="max-width: {{ section.width }}rem; \
-min-width: {{ 20 if section.width < 31 else [section.width, 38] | min }}rem"{% endif %}>{{ safe(section.figure) }}</div></div>
+min-width: {{ 20 if section.width < 31 else [section.width, 38] | min }}rem"{% endif %}>\
+{{ safe(section.figure) }}</div></div>
 <figcaption>{{ section.caption }}</figcaption></figure>
 {% endif %}
 {% for name, part in section.details %}
