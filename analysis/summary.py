@@ -154,7 +154,10 @@ def failed(frames: Frames) -> Section:
     ]
     return Section(
         "Failures",
-        [f"{len(rows)} runs failed; `bnonly experiment run NAME --only-failed` tries them once more."],
+        [
+            f"{len(rows)} {'run' if len(rows) == 1 else 'runs'} failed; "
+            "`bnonly experiment run NAME --only-failed` tries them once more."
+        ],
         table=table.head(_MOST_LISTED),
         details=logs[:_MOST_LOGS],
     )

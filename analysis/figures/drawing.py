@@ -219,7 +219,7 @@ def made(rows: pd.DataFrame, counts: pd.Series | None = None) -> str:
         if high == 1:
             sentences.append("One seed each, so no band.")
         else:
-            n = f"n = {low}" if low == high else f"n = {low} to {high}; a single seed has no band"
+            n = f"n = {low}" if low == high else f"n = {low} to {high}" + "; a single seed has no band" * (low == 1)
             sentences.append(f"Mean over seeds, band and bars one sample standard deviation ({n}).")
     devices = sorted({name for name in rows["device_name"] if name}) or ["an unknown device"]
     precisions = sorted({name for name in rows["precision"] if name})
