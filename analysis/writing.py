@@ -52,7 +52,7 @@ def _helper(runs: int) -> Iterator[Executor | None]:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of values are made here and none in a circle worth a search, which takes a fifth of the time."""
+    """Millions of values are made here and none in a circle worth a search."""
     before = gc.isenabled()
     gc.disable()
     try:
