@@ -74,15 +74,6 @@ def content(path: Path) -> bytes:
         return b""
 
 
-def mapping(path: Path) -> dict[str, Any] | None:
-    """A JSON file that holds a mapping, else None."""
-    try:
-        value = json.loads(content(path))
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def yaml_mapping(path: Path) -> dict[str, Any] | None:
     """A YAML file of plain values that holds a mapping, else None."""
     try:

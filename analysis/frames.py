@@ -13,10 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.folders import epochs, find, mapping, numbers
+from analysis.folders import epochs, find, numbers
 from analysis.gammas import gammas
 from analysis.rows import ABLATION, CURVE, MEASURE, ablation_rows, curve_rows, measure_rows, run_row, trial_row
 from analysis.trials import Grid, grid, missing, overview
+from bnonly.files import read_object
 
 _NUMBERS = (
     "depth",
@@ -99,9 +100,9 @@ def read(paths: Iterable[Path]) -> Frames:
             notes.append(f"{path} holds no configuration that can be read")
         curves += [(key, *values) for values in curve_rows(records)]
         if row["has_ablation"]:
-            ablations += [(key, *values) for values in ablation_rows(mapping(path / "ablation.json"))]
+            ablations += [(key, *values) for values in ablation_rows(read_object(path / "ablation.json"))]
         if row["has_measures"]:
-            measures += [(key, *values) for values in measure_rows(mapping(path / "measures.json"))]
+            measures += [(key, *values) for values in measure_rows(read_object(path / "measures.json"))]
     grids = {path: grid(path) for path in found.grids}
     notes += [f"{path} is no grid that can be read" for path, each in grids.items() if each is None]
     whole = [each for each in grids.values() if each is not None]

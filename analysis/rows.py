@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis.folders import at, mapping, number, text, yaml_mapping
+from analysis.folders import at, number, text, yaml_mapping
 from analysis.settings import DECAY, START, Setting, canonical, schedule, shape
+from bnonly.files import read_object
 
 ENVIRONMENT = ("bnonly", "python", "torch", "lightning", "numpy", "device", "device_name", "threads", "git")
 CURVE = ("run", "epoch", "loss", "top1", "top5", "train_loss", "train_top1", "gamma_below_0.01")
@@ -20,7 +21,7 @@ Row = dict[str, Any]
 
 def run_row(path: Path, records: list[dict[str, Any]]) -> Row | None:
     """A run in a line; None for a folder that has gone."""
-    result, failure = mapping(path / "result.json"), mapping(path / "failure.json")
+    result, failure = read_object(path / "result.json"), read_object(path / "failure.json")
     config = at(result, "config")
     config = config if isinstance(config, dict) else yaml_mapping(path / "config.yaml")
     if config is None and not records and failure is None and not path.is_dir():

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from analysis.folders import at, text
 from bnonly.config import RunConfig
-from bnonly.config.run import NOT_IN_ID
+from bnonly.config.run import NOT_IN_ID, flattened
 from bnonly.errors import BadInput
 from bnonly.networks.registry import parse
 
@@ -47,7 +47,7 @@ class Setting:
         usual = _usual(source, epochs)
         odd = {
             name: value
-            for name, value in _flat(config).items()
+            for name, value in flattened(config).items()
             if (name not in _APART or (name == "data.path" and source in ("folder", "imagenet")))
             and value is not None
             and value != usual.get(name)
@@ -140,14 +140,6 @@ def _usual(source: str, epochs: int | None) -> dict[str, Any]:
         return RunConfig.model_validate({"data": data, "training": {"epochs": epochs or PAPER_EPOCHS}}).flat()
     except ValidationError:
         return {}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) and key != "optimizer_options" else {name: value}
-    return flat
 
 
 def _short(value: Any) -> str:

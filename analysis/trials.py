@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.folders import at, mapping, text
+from analysis.folders import at, text
 from analysis.settings import canonical, shape
+from bnonly.files import read_object
 
 STAGES = ("fit", "measure", "ablate")
 _LEFT_BY = {"measure": "has_measures", "ablate": "has_ablation"}
@@ -41,7 +42,7 @@ class Grid:
 
 def grid(path: Path) -> Grid | None:
     """The grid of a file OUT/EXPERIMENT/grid.PRESET.json; None where it is none."""
-    plain = mapping(path)
+    plain = read_object(path)
     trials = at(plain, "trials")
     if not isinstance(trials, list):
         return None

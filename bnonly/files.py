@@ -25,6 +25,15 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON file's object; None where there is no file, or none that can be read, or it holds something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def write_together(files: Mapping[Path, bytes]) -> None:
     """`write_atomically` of several files, which take their places in the order given; see `replacing_all`."""
     with replacing_all(list(files)) as temporaries:

@@ -24,7 +24,7 @@ import yaml
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput, RunRefused
-from bnonly.files import write_atomically
+from bnonly.files import read_object, write_atomically
 from bnonly.locking import FolderLock, in_use
 from bnonly.progress import console
 
@@ -71,10 +71,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """What the run ended with, or None while it has not."""
-        try:
-            return json.loads(self._read("result.json") or b"")
-        except (ValueError, RecursionError):
-            return None
+        return read_object(self.path / "result.json")
 
     def result_of(self, config: RunConfig) -> dict[str, Any] | None:
         """`result`, if it was made from the data path that `config` names; another path may hold other images."""
@@ -100,15 +97,15 @@ class RunFolder:
 
     def measures(self) -> dict[str, Any] | None:
         """What `bnonly measure` found, or None where there is nothing that can be read."""
-        return self._facts("measures.json")
+        return read_object(self.path / "measures.json")
 
     def ablation(self) -> dict[str, Any] | None:
         """What `bnonly ablate` found, or None where there is nothing that can be read."""
-        return self._facts("ablation.json")
+        return read_object(self.path / "ablation.json")
 
     def failure(self) -> dict[str, Any] | None:
         """Why the run's last attempt in a grid failed: reason, kind, attempts, last, log; None where it did not."""
-        return self._facts("failure.json")
+        return read_object(self.path / "failure.json")
 
     @property
     def log(self) -> Path:
@@ -118,13 +115,6 @@ class RunFolder:
     def in_use(self) -> bool:
         """Whether a living process is at this run, asked without disturbing it."""
         return in_use(self.path) or in_use(self.path, _TRIAL)
-
-    def _facts(self, name: str) -> dict[str, Any] | None:
-        try:
-            facts = json.loads(self._read(name) or b"")
-        except (ValueError, RecursionError):
-            return None
-        return facts if isinstance(facts, dict) else None
 
     def config(self) -> RunConfig | None:
         """The configuration the run was started with, or None where there is none that can be read."""

@@ -16,14 +16,14 @@ from bnonly.errors import BnonlyError
 from bnonly.files import write_atomically
 from experiments.engines import Ended, Engine, Job
 from experiments.grid import Trial
-from experiments.status import Board, is_done, stages
+from experiments.status import Board, is_done
 from experiments.stop import Told
 from experiments.watch import Watch
 
 RETRIES = 2
 # What another attempt would not change: the configuration, the data or the disk has to be put right first.
 HOPELESS = ("BadInput", "RunRefused", "GeneratorBroken")
-STOPPED = ("Interrupted", "KeyboardInterrupt", "stopped")
+STOPPED = ("Interrupted", "stopped")
 _TURN = 1.0  # seconds between two looks
 
 
@@ -92,7 +92,7 @@ class Driver:
                 self._elsewhere.append(trial.id)
             else:
                 self._flying.add(trial.id)
-                self._engine.submit(Job(trial.id, trial.config.plain(), stages(trial)))
+                self._engine.submit(Job(trial.id, trial.config.plain(), trial.plain_stages))
             moved = True
         return moved
 

@@ -76,6 +76,11 @@ class Trial:
     def folder(self) -> RunFolder:
         return RunFolder.of(self.config)
 
+    @property
+    def plain_stages(self) -> list[dict[str, Any]]:
+        """`stages` as plain values, as a job has them."""
+        return [{"task": stage.task, "options": dict(stage.options)} for stage in self.stages]
+
 
 @dataclass(frozen=True)
 class Experiment:

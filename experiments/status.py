@@ -43,14 +43,9 @@ class Row:
         return asdict(self)
 
 
-def stages(trial: Trial) -> list[dict[str, Any]]:
-    """A trial's stages as plain values, as a job has them."""
-    return [{"task": stage.task, "options": dict(stage.options)} for stage in trial.stages]
-
-
 def is_done(trial: Trial) -> bool:
     """Whether all its stages are answered. A result that cannot be read is none."""
-    return not unanswered(trial.config, stages(trial))
+    return not unanswered(trial.config, trial.plain_stages)
 
 
 class Board:

@@ -10,8 +10,8 @@ from typing import Any
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
 from bnonly.examine.ablating import rows
-from bnonly.examine.measuring import SHARES, THRESHOLDS
 from bnonly.examine.subject import Subject, of_run
+from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.measure.points import points
 from bnonly.runs import RunFolder
 

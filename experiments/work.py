@@ -28,6 +28,8 @@ def attempt(job: Job) -> Ended:
     """`perform`, and how it ended. A trace of what nobody foresaw goes to standard error: the trial's log."""
     try:
         perform(job)
+    except KeyboardInterrupt:
+        reason, kind = "stopped between two stages", "stopped"
     except BnonlyError as error:
         reason, kind = str(error), type(error).__name__
     except OSError as error:

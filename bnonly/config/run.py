@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +74,7 @@ class RunConfig(Section):
 
     def flat(self) -> dict[str, Any]:
         """The same by dotted name."""
-        return _flat(self.plain())
+        return flattened(self.plain())
 
     def deciding(self) -> dict[str, Any]:
         """The fields that decide numbers and differ from their defaults, by dotted name.
@@ -106,11 +107,12 @@ def expand_speed(values: dict[str, Any]) -> dict[str, Any]:
     return rest | {"training": SPEEDS[speed] | training}
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields by dotted name; `command_line.nested` the other way round."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and key != "optimizer_options":
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= flattened(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

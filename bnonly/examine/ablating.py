@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
-from bnonly.examine.subject import Opened, Subject, of_run, read_json
-from bnonly.files import write_atomically
+from bnonly.examine.subject import Opened, Subject, of_run
+from bnonly.files import read_object, write_atomically
 from bnonly.measure.points import SCOPES, THRESHOLDS, WAYS, Point, points
 from bnonly.runs import RunFolder
 
@@ -49,7 +49,7 @@ def ablate(
     who = of_run(what) if isinstance(what, RunFolder) else what
     wanted = points(thresholds, smallest, largest, random, per_layer=per_layer, repeats=repeats, seed=seed)
     path = output(who, out, NAME)
-    old = None if force else read_json(path)
+    old = None if force or path is None else read_object(path)
     if who.run is not None and _holds(who, old, wanted):
         assert old is not None
         return old

@@ -16,13 +16,12 @@ import numpy as np
 
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
-from bnonly.examine.subject import Subject, of_run, read_json
-from bnonly.files import write_atomically, write_safetensors
+from bnonly.examine.subject import Subject, of_run
+from bnonly.files import read_object, write_atomically, write_safetensors
+from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.runs import RunFolder
 
 NAME, ARRAYS = "measures.json", ".safetensors"
-THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
-SHARES = (0.9, 0.99)
 
 
 def measure(
@@ -45,7 +44,7 @@ def measure(
     if not all(0 <= bound < math.inf for bound in thresholds) or not all(0 < share <= 1 for share in shares):
         raise BadInput("thresholds on |gamma| are at least 0, and shares of the images above 0 and at most 1")
     path = output(who, out, NAME, ARRAYS)
-    old = None if force else read_json(path)
+    old = None if force or path is None else read_object(path)
     if path is not None and who.run is not None and old is not None and who.answers(old):
         asked = old.get("thresholds") == list(thresholds) and old.get("shares") == list(shares)
         if asked and path.with_suffix(ARRAYS).exists():

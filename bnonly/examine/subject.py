@@ -6,7 +6,6 @@ Without torch until it is opened.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,12 +192,3 @@ def _sha256(path: Path) -> str:
         raise BadInput(
             f"{path} cannot be read ({error.strerror}): train the run again, or copy its file back"
         ) from error
-
-
-def read_json(path: Path | None) -> dict[str, Any] | None:
-    """A file's JSON object; None where there is none."""
-    try:
-        facts = json.loads(path.read_bytes()) if path is not None else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return facts if isinstance(facts, dict) else None

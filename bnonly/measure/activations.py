@@ -19,8 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from bnonly.measure.gamma import NORMS
-
-SHARES = (0.9, 0.99)
+from bnonly.measure.levels import SHARES
 
 _RELUS = {functional.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 _AT_ONCE = 1 << 22  # values: copies in float64 stay small beside the activations themselves

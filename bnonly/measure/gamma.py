@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
+from bnonly.measure.levels import THRESHOLDS
 from bnonly.networks.folded import is_folded
 from bnonly.randomness.plan import NORMS
 
-THRESHOLDS = (0.001, 0.01, 0.05, 0.1)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 

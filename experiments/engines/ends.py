@@ -11,13 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from bnonly.errors import Interrupted
+from bnonly.runs import RunFolder
 from experiments.engines import Job
 
 _LOG_LINES, _LOG_BYTES = 20, 4096  # of a log's end that is kept as the reason's company
 
 
 def log_of(job: Job) -> Path:
-    return Path(job.config["out"]) / job.config["experiment"] / job.id / "log.txt"
+    return RunFolder(Path(job.config["out"]) / job.config["experiment"] / job.id).log
 
 
 def opened(log: Path) -> int:

@@ -159,10 +159,7 @@ def _performed(job: Job) -> Ended:
     write_into(log_of(job))
     from experiments.work import attempt
 
-    ended = attempt(job)
-    if ended.kind == "KeyboardInterrupt":
-        return Ended(job.id, "stopped between two stages", "stopped")
-    return ended
+    return attempt(job)
 
 
 if __name__ == "__main__":

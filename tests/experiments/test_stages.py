@@ -12,7 +12,7 @@ from bnonly.runs import RunFolder
 from experiments.drawing import draw
 from experiments.engines import Job
 from experiments.grid import FIT, Experiment, Stage, Trial
-from experiments.status import is_done, stages
+from experiments.status import is_done
 from experiments.tasks import TASKS
 from experiments.work import perform
 from tests.training import small
@@ -26,7 +26,7 @@ def trial(tmp_path_factory):
     config = small.config(tmp_path_factory.mktemp("runs"), training={"epochs": 1})
     trial = Trial(config, (FIT, Stage("measure"), _ABLATE))
     assert not is_done(trial)
-    perform(Job(trial.id, config.plain(), stages(trial)))
+    perform(Job(trial.id, config.plain(), trial.plain_stages))
     return trial
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from bnonly.config.command_line import Parser
 from bnonly.examine.flags import add_subject, amount, given_subject, written
-from bnonly.examine.measuring import NAME, SHARES, THRESHOLDS, measure
+from bnonly.examine.measuring import NAME, measure
 from bnonly.examine.places import output
+from bnonly.measure.levels import SHARES, THRESHOLDS
 
 
 def parser() -> Parser:
