@@ -77,6 +77,7 @@ def _names(config: Row) -> Row:
         "epochs": setting.epochs,
         "precision": setting.precision,
         "memory_format": text(at(config, "training", "memory_format")),
+        "engine": text(at(config, "training", "engine")) or "modules",
         "setting": setting.label(),
         "setting_but_start": setting.label(START),
         "setting_but_decay": setting.label(DECAY),

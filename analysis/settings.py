@@ -24,7 +24,7 @@ DECAY = ("training.weight_decay", "training.decay_group")
 
 # Said by columns of their own, or equal within rounding.
 _APART = {"version", "seed", "group", "network.name", "data.source", "training.epochs", "training.precision"}
-_APART |= {"training.memory_format"} | set(NOT_IN_ID)
+_APART |= {"training.memory_format", "training.engine"} | set(NOT_IN_ID)
 
 
 @dataclass(frozen=True)

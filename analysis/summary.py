@@ -231,7 +231,7 @@ def failures(frames: Frames) -> pd.DataFrame:
 def made_with(frames: Frames) -> pd.DataFrame:
     """A row a combination of versions and device, with the number of runs."""
     names = ["bnonly", "git", "python", "torch", "lightning", "numpy", "device", "device_name", "threads"]
-    names += ["precision", "memory_format"]
+    names += ["precision", "memory_format", "engine"]
     done = frames.runs[frames.runs["state"] == "done"]
     return done.groupby(names, dropna=False).size().rename("runs").reset_index()
 

@@ -22,6 +22,7 @@ ROOMS = [
     "networks",
     "groups",
     "trainable",
+    "fused",
     "measure",
     "data",
     "config",

@@ -99,9 +99,13 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 3, H, W], normalised -> logits [N, classes]."""
-        x = relu(self.bn1(self.conv1(x)))
+        x = self.begin(x)
         if self.pool is not None:
             x = self.pool(x)
         for name in self.stages:
             x = self.get_submodule(name)(x)
         return self.fc(x.mean((2, 3)))
+
+    def begin(self, x: Tensor) -> Tensor:
+        """The stem's convolution, BatchNorm and ReLU."""
+        return relu(self.bn1(self.conv1(x)))

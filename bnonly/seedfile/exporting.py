@@ -19,7 +19,7 @@ from bnonly.seedfile.contents import read
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.loading import network_of
 from bnonly.seedfile.saving import How, Packed, pack
-from bnonly.training.build import image_shape, placed, run_batches, run_data, trained_network
+from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, trained_network
 from bnonly.training.environment import pick_device
 
 
@@ -96,4 +96,4 @@ def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str, quiet:
     device = pick_device(config.training.device)
     _, test = run_batches(config, images, device)
     batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding", quiet=quiet)
-    return evaluate(placed(net, config, device), batches, config.training.precision)
+    return evaluate(engaged(placed(net, config, device), config), batches, config.training.precision)

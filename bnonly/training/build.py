@@ -14,6 +14,7 @@ from bnonly.data.images import Dataset, Images, Part
 from bnonly.data.sources import load
 from bnonly.data.streamed import CropPreparation, Streamed
 from bnonly.errors import BadInput
+from bnonly.fused.network import fuse
 from bnonly.networks import network
 from bnonly.runs import RunFolder
 from bnonly.trainable import freeze_all_but
@@ -48,6 +49,13 @@ def placed(net: nn.Module, config: RunConfig, device: torch.device) -> nn.Module
     """The network on the device, its weights in the run's memory format."""
     last = config.training.memory_format == "channels_last"
     return net.to(device).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def engaged(net: nn.Module, config: RunConfig) -> nn.Module:
+    """The network, computing by the run's engine."""
+    if config.training.engine == "fused":
+        fuse(net)
+    return net
 
 
 def evaluation_batch(config: RunConfig) -> int:

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 
 import bnonly
+from bnonly.config import RunConfig
 from bnonly.errors import BadInput
+from bnonly.fused.native import kernels
+from bnonly.progress import console
 
 
 def pick_device(wanted: str, rank: int = 0, count: int = 1) -> torch.device:
@@ -54,6 +57,19 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git": _revision(),
     }
+
+
+def engine_facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
+    """What computes the fused engine's steps, where a run has it; warns of a processor that emulates bfloat16."""
+    emulated = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if config.training.precision == "bf16" and emulated:
+        console().print(
+            "this processor has no bfloat16 arithmetic, so bf16 is emulated and several times slower than fp32: "
+            "--training.precision fp32 is the faster choice here"
+        )
+    if config.training.engine != "fused":
+        return {}
+    return {"kernels": "native" if device.type == "cpu" and kernels() is not None else "torch"}
 
 
 def _processor() -> str:

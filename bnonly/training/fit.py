@@ -26,8 +26,8 @@ from bnonly.runs import RunFolder
 from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
-from bnonly.training.build import image_shape, placed, run_batches, run_data, run_network
-from bnonly.training.environment import environment, exact_kernels, pick_device
+from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, run_network
+from bnonly.training.environment import engine_facts, environment, exact_kernels, pick_device
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
 from bnonly.training.listener import Listener
@@ -71,6 +71,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
     placed(net, config, device)
     if config.training.sync_bn and team.count > 1:
         net = synchronise(net, device)
+    engaged(net, config)
     train, test = run_batches(config, data, device, team.share)
     with folder.locked() if team.first else nullcontext() as lock:
         if (result := folder.result()) is not None:
@@ -82,6 +83,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
             folder.start(config)
         _go_on(module, folder)
         facts = environment(device) | ({"devices": team.count} if team.count > 1 else {})
+        facts |= engine_facts(config, device)
         module.sessions.append(facts | {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
         signals = Signals(
             lambda name: setattr(module, "stop", name), partial(_rescue, module) if team.first else None

@@ -13,7 +13,7 @@ import torch
 from bnonly.config import RunConfig
 from bnonly.measure.accuracy import autocast
 from bnonly.training.allocator import give_back_freed_memory, keep_freed_memory
-from bnonly.training.build import evaluation_batch, run_network
+from bnonly.training.build import engaged, evaluation_batch, placed, run_network
 from bnonly.training.optimizers import optimizer
 
 _SECONDS = 300  # for all tries
@@ -55,9 +55,8 @@ def main() -> None:
     config, device, shape = RunConfig.model_validate(order["config"]), torch.device(order["device"]), order["shape"]
     keep_freed_memory()
     torch.set_num_threads(config.training.threads or torch.get_num_threads())
-    net = run_network(config, order["classes"]).to(device)
+    net = engaged(placed(run_network(config, order["classes"]), config, device), config)
     layout = torch.channels_last if config.training.memory_format == "channels_last" else torch.contiguous_format
-    net.to(memory_format=layout)  # type: ignore[call-overload]
     stepper = optimizer(net, config.training)
 
     def images(size: int) -> torch.Tensor:

@@ -21,7 +21,15 @@ GOLDEN_IDS = [
     ({"seed": 1}, "4c90efff41"),
     ({"data": CIFAR}, "e55021ae23"),
     ({"data": {"source": "cifar10"}}, "e55021ae23"),
-    ({"data": CIFAR, "speed": "fast", "group": "bn+output"}, "825870e623"),
+    (
+        {
+            "data": CIFAR,
+            "group": "bn+output",
+            "training": {"precision": "bf16", "memory_format": "channels_last"},
+        },
+        "825870e623",
+    ),
+    ({"data": CIFAR, "speed": "fast", "group": "bn+output"}, "bdd4b60fb7"),
 ]
 
 
@@ -86,7 +94,7 @@ def test_the_papers_recipe_is_the_default():
 
 def test_speed_expands_and_gives_way():
     fast = RunConfig.model_validate({"speed": "fast"}).training
-    assert (fast.precision, fast.memory_format) == ("bf16", "channels_last")
+    assert (fast.precision, fast.memory_format, fast.engine) == ("bf16", "channels_last", "fused")
     mixed = RunConfig.model_validate({"speed": "fast", "training": {"precision": "fp32"}}).training
     assert (mixed.precision, mixed.memory_format) == ("fp32", "channels_last")
     assert "speed" not in RunConfig.model_validate({"speed": "fast"}).plain()

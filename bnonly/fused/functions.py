@@ -1,0 +1,234 @@
+"""Convolution, BatchNorm, residual sum and ReLU as one step of autograd that keeps one tensor.
+
+Plain autograd keeps the convolution's input and its output for every layer. A frozen convolution needs neither for
+its input's gradient, and BatchNorm and ReLU are recomputed from the convolution's output; of a residual ReLU the
+signs are kept, a bit each. So a frozen layer keeps 1 (+ 1/32) tensor in float32 where plain autograd keeps 2 or more.
+
+With the native kernels, BatchNorm and all that follows it take two passes over memory, and backward two; without
+them, or on a GPU, torch's own operators do the same. Gradients are once differentiable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from bnonly.fused.native import Kernel, kernels
+from bnonly.trainable import ScalarTrained
+
+_LAST = torch.channels_last
+
+
+def conv_norm(
+    conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None = None, relu: bool = True
+) -> Tensor:
+    """relu(norm(conv(x)) + residual), as the modules compute it, running statistics included.
+
+    x [N, C, H, W], residual of the result's shape or none. The result lies in channels_last memory.
+    """
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    values = None
+    if isinstance(conv, ScalarTrained):
+        conv.write_back()
+        values = conv.random_values
+    return _ConvNorm.apply(
+        x, conv.weight, values, norm.weight, norm.bias, residual, conv, norm, relu, torch.is_grad_enabled()
+    )
+
+
+class _ConvNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        values: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        residual: Tensor | None,
+        conv: nn.Conv2d,
+        norm: nn.BatchNorm2d,
+        relu: bool,
+        recorded: bool,
+    ) -> Tensor:
+        y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+        y = y.contiguous(memory_format=_LAST)
+        if residual is not None:
+            residual = residual.to(y.dtype).contiguous(memory_format=_LAST)
+        keeps = recorded and any(ctx.needs_input_grad)
+        signs = None
+        if keeps and relu and residual is not None:
+            signs = torch.empty(len(y), *y.shape[2:], (y.shape[1] + 7) // 8, dtype=torch.uint8, device=y.device)
+        out = torch.empty_like(y) if keeps else y
+        statistics = _forward(y, gamma, beta, residual, out, signs, norm, relu)
+        if keeps:
+            dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+            ctx.save_for_backward(y, statistics, gamma, weight, signs, x if dense else None)
+            ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, x.dtype, conv, norm, relu
+            ctx.training = norm.training
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        y, statistics, gamma, weight, signs, x = ctx.saved_tensors
+        wants_x, wants_weight, wants_values, *wants_norm, wants_residual = ctx.needs_input_grad[:6]
+        through = wants_x or wants_weight or wants_values
+        gradient = gradient.contiguous(memory_format=_LAST)
+        back, for_residual, for_gamma, for_beta = _backward(
+            gradient, y, statistics, gamma, signs, ctx, through, wants_residual
+        )
+        for_x = for_weight = for_values = None
+        if back is not None:
+            conv: nn.Conv2d = ctx.conv
+            own = x if x is not None else torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=_LAST)
+            if wants_values:
+                for_values = _scalars(own, back, conv)
+            dense = wants_weight or (wants_values and for_values is None)
+            for_x, for_weight, _ = torch.ops.aten.convolution_backward(
+                back, own.to(y.dtype), weight.to(y.dtype), None, conv.stride, conv.padding, conv.dilation, False,
+                (0, 0), conv.groups, (wants_x, dense, False),
+            )  # fmt: skip
+            if wants_values and for_values is None:
+                assert for_weight is not None and isinstance(conv, ScalarTrained)
+                for_values = for_weight.flatten(1).gather(1, conv.random_positions)
+            for_x = None if for_x is None else for_x.to(ctx.input_dtype)
+            for_weight = for_weight.to(weight.dtype) if wants_weight else None
+        for_gamma, for_beta = (
+            g if wanted else None for g, wanted in zip((for_gamma, for_beta), wants_norm, strict=True)
+        )
+        return for_x, for_weight, for_values, for_gamma, for_beta, for_residual, None, None, None, None
+
+
+def _kernel(name: str, y: Tensor, *same: Tensor | None) -> Kernel | None:
+    """The native kernel for y's type, where y lies on a CPU and the others are of the type it computes in."""
+    if y.device.type != "cpu" or y.numel() == 0:
+        return None
+    computed = torch.float64 if y.dtype == torch.float64 else torch.float32
+    if any(other is not None and (other.dtype != computed or not other.is_contiguous()) for other in same):
+        return None
+    found = kernels()
+    return None if found is None else found.kernel(name, str(y.dtype).removeprefix("torch."))
+
+
+def _place(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _forward(
+    y: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    residual: Tensor | None,
+    out: Tensor,
+    signs: Tensor | None,
+    norm: nn.BatchNorm2d,
+    relu: bool,
+) -> Tensor:
+    """Write the result into `out` (y itself, where nothing has to be kept) and signs; returns the statistics
+    [4, C]: mean, inverse of the standard deviation, and the scale and shift that they give with gamma and beta."""
+    mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
+    assert mean is not None and variance is not None and momentum is not None
+    channels = y.shape[1]
+    if kernel := _kernel("forward", y, gamma, beta, mean, variance):
+        statistics = torch.empty(4, channels, dtype=gamma.dtype)
+        kernel(
+            _place(y), _place(residual), _place(out), _place(signs), y.numel() // channels, channels, _place(gamma),
+            _place(beta), _place(mean), _place(variance), _place(statistics), momentum, norm.eps, norm.training, relu,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return statistics
+    normal, middle, inverse = torch.native_batch_norm(
+        y, gamma, beta, mean, variance, norm.training, momentum, norm.eps
+    )
+    if not norm.training:  # where native_batch_norm leaves them out
+        middle, inverse = mean.clone(), (variance + norm.eps).rsqrt()
+    if residual is not None:
+        normal += residual
+    if relu:
+        normal.relu_()
+    if signs is not None:
+        signs.copy_(_packed(normal.permute(0, 2, 3, 1) > 0))
+    out.copy_(normal)
+    scale = gamma * inverse
+    return torch.stack([middle, inverse, scale, beta - middle * scale])
+
+
+def _backward(
+    gradient: Tensor,
+    y: Tensor,
+    statistics: Tensor,
+    gamma: Tensor,
+    signs: Tensor | None,
+    ctx: Any,
+    through: bool,
+    wants_residual: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor, Tensor]:
+    """Gradients for y (if wanted: `through`), residual (if wanted), gamma and beta."""
+    norm: nn.BatchNorm2d = ctx.norm
+    channels = y.shape[1]
+    if kernel := _kernel("backward", y, statistics):
+        back = torch.empty_like(y) if through else None
+        for_residual = torch.empty_like(y) if wants_residual else None
+        for_gamma, for_beta = torch.empty_like(gamma), torch.empty_like(gamma)
+        kernel(
+            _place(gradient), _place(y), _place(signs), _place(back), _place(for_residual), y.numel() // channels,
+            channels, _place(statistics), _place(for_gamma), _place(for_beta), ctx.training, ctx.relu,
+            torch.get_num_threads(),
+        )  # fmt: skip
+        return back, for_residual, for_gamma, for_beta
+    middle, inverse, scale, shift = statistics
+    if signs is not None:
+        gradient = gradient * _unpacked(signs, channels).permute(0, 3, 1, 2)
+    elif ctx.relu:
+        before = torch.addcmul(shift.view(1, -1, 1, 1), y, scale.view(1, -1, 1, 1))
+        gradient = torch.ops.aten.threshold_backward(gradient, before.to(y.dtype), 0)
+    back, for_gamma, for_beta = torch.ops.aten.native_batch_norm_backward(
+        gradient, y, gamma, norm.running_mean, norm.running_var, middle, inverse, ctx.training, norm.eps,
+        (through, True, True),
+    )  # fmt: skip
+    return back, gradient if wants_residual else None, for_gamma, for_beta
+
+
+def _scalars(x: Tensor, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
+    """The gradient of a convolution's random scalars [channels, K]; None where there is no kernel for it."""
+    assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
+    plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
+    kernel = _kernel("scalars", back, conv.random_values) if plain and not isinstance(conv.padding, str) else None
+    if kernel is None or x.dtype != back.dtype:
+        return None
+    x = x.contiguous(memory_format=_LAST)
+    across = conv.kernel_size[1]
+    inside = conv.random_positions % (conv.kernel_size[0] * across)
+    places = torch.stack(
+        [
+            conv.random_positions // (conv.kernel_size[0] * across),
+            inside // across - int(conv.padding[0]),
+            inside % across - int(conv.padding[1]),
+        ],
+        dim=-1,
+    )
+    result = torch.empty_like(conv.random_values)
+    kernel(
+        _place(x), _place(back), _place(places), _place(result), len(x), *x.shape[2:], x.shape[1], *back.shape[2:],
+        *conv.random_positions.shape, conv.stride[0], torch.get_num_threads(),
+    )  # fmt: skip
+    return result
+
+
+_BITS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def _packed(positive: Tensor) -> Tensor:
+    """bool [..., C] to uint8 [..., (C + 7) / 8], the first channel in the lowest bit."""
+    whole = torch.nn.functional.pad(positive, (0, -positive.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    return (whole * torch.tensor(_BITS, dtype=torch.uint8, device=positive.device)).sum(-1, dtype=torch.uint8)
+
+
+def _unpacked(signs: Tensor, channels: int) -> Tensor:
+    bits = signs.unsqueeze(-1).bitwise_and(torch.tensor(_BITS, dtype=torch.uint8, device=signs.device))
+    return (bits != 0).flatten(-2)[..., :channels]

@@ -1,0 +1,115 @@
+"""The native kernels: built from the C++ files beside this one at first use, and kept in the user's cache.
+
+A plain C interface and ctypes: building takes seconds, needs a compiler and nothing else, and fits every version of
+torch. Where there is no compiler, or it cannot build them, torch's own operators do the work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bnonly.errors import BadInput
+from bnonly.files import cache_folder, replacing
+from bnonly.progress import console
+
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fopenmp")
+_SECONDS = 300
+
+_POINTER, _SIZE, _REAL, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+_ARGUMENTS = {
+    "forward": [_POINTER] * 4 + [_SIZE] * 2 + [_POINTER] * 5 + [_REAL] * 2 + [_FLAG] * 3,
+    "backward": [_POINTER] * 5 + [_SIZE] * 2 + [_POINTER] * 3 + [_FLAG] * 3,
+    "scalars": [_POINTER] * 4 + [_SIZE] * 9 + [_FLAG],
+}
+_TYPES = {"forward": ("float32", "float64", "bfloat16"), "backward": ("float32", "float64", "bfloat16")}
+
+Kernel = Callable[..., None]
+
+
+class Kernels:
+    """`kernel("forward", "float32")` and its like; None where there is none for that type."""
+
+    def __init__(self, path: Path):
+        library = ctypes.CDLL(str(path))
+        self._found: dict[tuple[str, str], Kernel] = {}
+        for name, arguments in _ARGUMENTS.items():
+            for dtype in _TYPES.get(name, ("float32", "float64")):
+                function: Any = getattr(library, f"{name}_{dtype}")
+                function.argtypes, function.restype = arguments, None
+                self._found[name, dtype] = function
+
+    def kernel(self, name: str, dtype: str) -> Kernel | None:
+        return self._found.get((name, dtype))
+
+
+@cache
+def kernels() -> Kernels | None:
+    """This machine's kernels, built if need be; None where that cannot be done, which is said once."""
+    compiler = _compiler()
+    if compiler is None:
+        console().print("no C++ compiler was found: the fused engine runs on torch's operators, which is slower")
+        return None
+    try:
+        path = library(compiler)
+        if path.is_file():
+            with suppress(OSError):  # torn, as by a full disk
+                return Kernels(path)
+        _build(compiler, path)
+        return Kernels(path)
+    except (OSError, AttributeError, subprocess.SubprocessError, BadInput) as error:
+        first = next(iter((getattr(error, "stderr", None) or str(error)).splitlines()), type(error).__name__)
+        console().print(
+            f"the native kernels could not be built with {compiler} ({first}): the fused engine runs on torch's "
+            "operators, which is slower",
+            markup=False,
+        )
+        return None
+
+
+def library(compiler: str) -> Path:
+    """Where the kernels of this compiler, these sources and this processor are kept."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS)
+    sources = [path.read_text() for path in SOURCES]
+    facts = [version.stdout.splitlines()[0], *_FLAGS, _tuning(), _processor(), *sources]
+    name = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+    return cache_folder() / "kernels" / f"{name}.so"
+
+
+def _build(compiler: str, path: Path) -> None:
+    console().print(f"building native kernels with {compiler}, once on this machine (some ten seconds)")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        command = [compiler, *_FLAGS, _tuning(), *map(str, SOURCES), "-o", str(temporary)]
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=_SECONDS)
+
+
+def _compiler() -> str | None:
+    wanted = os.environ.get("CXX")
+    return next(filter(None, map(shutil.which, [wanted] if wanted else _COMPILERS)), None)
+
+
+def _tuning() -> str:
+    """For this very processor, in the words of its compilers."""
+    return "-march=native" if platform.machine().lower() in ("x86_64", "amd64", "i686") else "-mcpu=native"
+
+
+def _processor() -> str:
+    """What the processor can do: a cache on a shared disk serves unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    known = [line for line in lines if line.startswith(("flags", "Features", "model name", "CPU part"))]
+    return "\n".join([platform.machine(), *dict.fromkeys(known)])

@@ -1,0 +1,139 @@
+"""One fused step against torch's modules, float64, finite differences and numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from bnonly.fused import functions, native
+from bnonly.fused.functions import conv_norm
+from bnonly.trainable import ScalarTrained, _train_scalars
+
+
+@pytest.fixture(params=["native", "torch"])
+def kernels(request, monkeypatch):
+    """Both ways of computing a step."""
+    if request.param == "torch":
+        monkeypatch.setattr(functions, "kernels", lambda: None)
+    elif native.kernels() is None:
+        pytest.skip("no compiler here")
+
+
+def layers(
+    channels: int, filters: int, dtype: torch.dtype, seed: int = 0, **conv: int
+) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    torch.manual_seed(seed)
+    convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False, **conv)
+    norm = nn.BatchNorm2d(filters)
+    nn.init.uniform_(norm.weight, -1, 1)
+    nn.init.uniform_(norm.bias, -0.5, 0.5)
+    return convolution.to(dtype), norm.to(dtype)
+
+
+def plain(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, residual: Tensor | None, on: bool) -> Tensor:
+    z = norm(conv(x))
+    z = z if residual is None else z + residual
+    return relu(z) if on else z
+
+
+SHAPES = [(3, 16, 8), (16, 16, 7), (8, 24, 5), (4, 10, 6), (5, 1, 4)]
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("on", [True, False], ids=["relu", "linear"])
+@pytest.mark.parametrize("added", [True, False], ids=["residual", "alone"])
+@pytest.mark.parametrize(("channels", "filters", "size"), SHAPES)
+def test_equals_modules_in_float64(kernels, channels, filters, size, added, on, training):
+    torch.manual_seed(1)
+    image = torch.randn(3, channels, size, size + 1, dtype=torch.float64)
+    skip = torch.randn(3, filters, size, size + 1, dtype=torch.float64) if added else None
+    seen = []
+    for way in (plain, conv_norm):
+        conv, norm = layers(channels, filters, torch.float64)
+        norm.train(training)
+        norm.running_mean += 0.1
+        x, residual = (t if t is None else t.clone().requires_grad_() for t in (image, skip))
+        out = way(conv, norm, x, residual, on)
+        torch.manual_seed(2)
+        (out * torch.randn(out.shape, dtype=torch.float64)).sum().backward()
+        tensors = [out, x.grad, conv.weight.grad, norm.weight.grad, norm.bias.grad, *norm.buffers()]
+        seen.append(tensors + ([residual.grad] if residual is not None else []))
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("added", [True, False], ids=["residual", "alone"])
+def test_gradients_are_finite_differences(kernels, added):
+    conv, norm = layers(2, 3, torch.float64)
+    x = torch.randn(2, 2, 4, 3, dtype=torch.float64, requires_grad=True)
+    skip = torch.randn(2, 3, 4, 3, dtype=torch.float64, requires_grad=True) if added else None
+    inputs = [x, conv.weight, norm.weight, norm.bias] + ([skip] if added else [])
+
+    def step(*_: Tensor) -> Tensor:
+        return conv_norm(conv, norm, x, skip)
+
+    assert torch.autograd.gradcheck(step, inputs)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 27])
+def test_gradients_of_random_scalars(kernels, count, stride):
+    seen = []
+    for way in (plain, conv_norm):
+        conv, norm = layers(3, 12, torch.float64, stride=stride)
+        _train_scalars(conv, count, 7, 0)
+        assert isinstance(conv, ScalarTrained)
+        torch.manual_seed(3)
+        x = torch.randn(3, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+        out = way(conv, norm, x, None, True)
+        (out * torch.randn(out.shape, dtype=torch.float64)).sum().backward()
+        seen.append((out, x.grad, conv.random_values.grad))
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_float32_is_as_near_to_float64_as_the_modules_are(kernels):
+    """Also where the mean is a thousand deviations from zero."""
+    torch.manual_seed(0)
+    y = torch.randn(16, 32, 12, 12) + 1000 * torch.arange(32).view(1, -1, 1, 1)
+    y = y.contiguous(memory_format=torch.channels_last)
+    weight = torch.eye(32).view(32, 32, 1, 1)
+    outs = {}
+    for name, dtype, way in (
+        ("true", torch.float64, plain),
+        ("torch", torch.float32, plain),
+        ("ours", torch.float32, conv_norm),
+    ):
+        conv = nn.Conv2d(32, 32, 1, bias=False).to(dtype)
+        conv.weight.data = weight.to(dtype)
+        outs[name] = way(conv, nn.BatchNorm2d(32).to(dtype), y.to(dtype), None, True).double()
+    ours, theirs = ((outs[name] - outs["true"]).abs().max() for name in ("ours", "torch"))
+    assert ours <= 4 * theirs + 1e-6
+
+
+def test_bfloat16_is_stored_to_nearest(kernels):
+    conv, norm = layers(8, 16, torch.float32)
+    x = torch.randn(4, 8, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        outs = [way(conv, norm, x, None, True) for way in (plain, conv_norm)]
+    assert outs[1].dtype == torch.bfloat16
+    for out in outs:
+        out.float().sum().backward()
+    torch.testing.assert_close(outs[1].float(), outs[0].float(), rtol=2**-7, atol=2**-7)
+
+
+def test_a_value_that_is_no_number_is_not_hidden(kernels):
+    conv, norm = layers(3, 8, torch.float32)
+    x = torch.randn(2, 3, 4, 4)
+    x[1, 2, 3, 3] = np.nan
+    assert conv_norm(conv, norm, x).isnan().any()
+
+
+def test_signs_are_bits():
+    positive = torch.rand(5, 3, 13) > 0.5
+    packed = functions._packed(positive)
+    assert (packed.numpy() == np.packbits(positive.numpy(), axis=-1, bitorder="little")).all()
+    assert (functions._unpacked(packed, 13) == positive).all()

@@ -1,0 +1,119 @@
+"""Whole networks by the fused engine: the same training, half the memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import bnonly
+from bnonly.fused import functions, native
+from bnonly.fused.network import FusedBasicBlock, fuse, unfuse
+from bnonly.networks.residual import BasicBlock, ResNet
+
+BATCH, STEPS = 16, 20
+
+
+def images(step: int, dtype: torch.dtype, size: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(step)
+    pixels = torch.randn(BATCH, 3, size, size, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    return pixels, torch.randint(0, 10, (BATCH,))
+
+
+def trained(
+    name: str, group: str, dtype: torch.dtype, fused: bool, steps: int, size: int = 16
+) -> tuple[nn.Module, list[float]]:
+    net = bnonly.network(name, seed=3, classes=10).to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trains = bnonly.freeze_all_but(net, group)
+    if fused:
+        assert fuse(net) > 3
+    sgd = torch.optim.SGD(trains, lr=0.1, momentum=0.9, weight_decay=1e-4)
+    losses = []
+    for step in range(steps):
+        pixels, labels = images(step, dtype, size)
+        loss = cross_entropy(net(pixels), labels)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        losses.append(loss.item())
+    return net, losses
+
+
+@pytest.mark.parametrize("ways", ["native", "torch"])
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("cifar_resnet8", group) for group in ("bn", "bn+output", "all", "random:2", "shortcut")] + [("resnet50", "bn")],
+)
+def test_twenty_steps_in_float64(name, group, ways, monkeypatch):
+    if ways == "torch":
+        monkeypatch.setattr(functions, "kernels", lambda: None)
+    steps, size = (2, 32) if name == "resnet50" else (STEPS, 16)  # the deep one enlarges rounding fast
+    stock, ours = (trained(name, group, torch.float64, fused, steps, size) for fused in (False, True))
+    assert ours[1] == pytest.approx(stock[1], abs=1e-10)
+    for (key, mine), theirs in zip(ours[0].state_dict().items(), stock[0].state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10, msg=key)
+    with torch.inference_mode():
+        pixels, _ = images(99, torch.float64, size)
+        torch.testing.assert_close(ours[0].eval()(pixels), stock[0].eval()(pixels), rtol=1e-10, atol=1e-10)
+
+
+def test_ten_steps_in_float32():
+    _, stock = trained("cifar_resnet14", "bn", torch.float32, False, 10)
+    _, ours = trained("cifar_resnet14", "bn", torch.float32, True, 10)
+    assert ours == pytest.approx(stock, abs=5e-4)
+
+
+def kept(net: nn.Module, size: int) -> int:
+    """Bytes that autograd keeps for backward, each storage once, parameters not counted."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*net.parameters(), *net.buffers()]}
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        pixels, labels = images(0, torch.float32, size)
+        loss = cross_entropy(net(pixels), labels)
+    total = sum(found.values())
+    del loss
+    return total
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet14", "cifar_resnet56"])
+def test_memory_kept_for_backward_is_little_more_than_half(name):
+    net = bnonly.network(name, seed=0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bnonly.freeze_all_but(net, "bn")
+    stock = kept(net, 32)
+    fuse(net)
+    assert kept(net, 32) <= 0.56 * stock
+
+
+def test_a_part_with_another_norm_stays_as_it_is():
+    net = bnonly.network("cifar_resnet8", seed=0)
+    net.layer1[0].bn2 = nn.GroupNorm(4, 16)
+    assert fuse(net) == 5
+    assert type(net.layer1[0]) is BasicBlock and type(net.layer2[0]) is FusedBasicBlock
+    unfuse(net)
+    assert type(net) is ResNet and type(net.layer2[0]) is BasicBlock
+
+
+def test_names_and_hooks_of_parameters_stay():
+    net = bnonly.network("cifar_resnet8", seed=0)
+    names = list(net.state_dict())
+    fuse(net)
+    assert list(net.state_dict()) == names and bnonly.freeze_all_but(net, "bn")
+
+
+@pytest.mark.skipif(native.kernels() is None, reason="no compiler here")
+def test_threads_change_nothing_but_rounding():
+    _, one = trained("cifar_resnet8", "bn", torch.float64, True, 3)
+    torch.set_num_threads(3)
+    try:
+        _, three = trained("cifar_resnet8", "bn", torch.float64, True, 3)
+    finally:
+        torch.set_num_threads(1)
+    assert three == pytest.approx(one, abs=1e-10)
