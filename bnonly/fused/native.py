@@ -22,9 +22,9 @@ from bnonly.errors import BadInput
 from bnonly.files import cache_folder, replacing
 from bnonly.progress import console
 
-SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+SOURCES, _HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in ("cpp", "h"))
 _COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fopenmp")
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-fopenmp", "-Wno-psabi")
 _SECONDS = 300
 
 _POINTER, _SIZE, _REAL, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
@@ -81,7 +81,7 @@ def kernels() -> Kernels | None:
 def library(compiler: str) -> Path:
     """Where the kernels of this compiler, these sources and this processor are kept."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=_SECONDS)
-    sources = [path.read_text() for path in SOURCES]
+    sources = [path.read_text() for path in (*SOURCES, *_HEADERS)]
     facts = [version.stdout.splitlines()[0], *_FLAGS, _tuning(), _processor(), *sources]
     name = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
     return cache_folder() / "kernels" / f"{name}.so"
