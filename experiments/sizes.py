@@ -1,14 +1,14 @@
 """What is the seed+BN file worth? Its bytes and its accuracy, beside those of the whole network, by depth.
 
-    python -m experiments.sizes --data CIFAR10 [--depths 14,56] [--finished-only] [--run FOLDER ...]
+    python -m experiments.sizes --data CIFAR10 [--depths 14,56] [--finished-only] [--run FOLDER ...] [--keep]
     python -m experiments.sizes --preset smoke        (digits, ResNet-8, one epoch: seconds)
     python -m experiments.sizes --timings             (the cost of saving and loading alone: sizes_timings.py)
 
 Runs of group bn, seed 0, in the paper's recipe with its milestones scaled to the epochs below: far fewer than its
 160, so the accuracies are no reproduction. What is not finished is trained, and goes on where it was stopped. Every
 form, dtype and codec of each is written to a file, read back by a fresh process, verified there, and scored on the
-test images. Writes sizes.csv (a row a file), sizes_targets.csv (against the limits set for ResNet-56 and ResNet-866)
-and sizes.png to experiments/results.
+test images; with --keep only what the table has not yet. Writes sizes.csv (a row a file), sizes_targets.csv (against
+the limits set for ResNet-56 and ResNet-866) and sizes.png to experiments/results.
 
 Expect of ResNet-14 a file 117 times smaller than float32 at no loss, and 188 times in fp16 within 0.1 points (the
 whole network in int8: 3.7 times). There rans loses about half a point at 32 and at 16 steps, and at 64 its tables
@@ -33,6 +33,7 @@ from bnonly.networks.registry import parse
 from bnonly.progress import console, track
 from bnonly.runs import RunFolder
 from experiments import sizes_reading, sizes_targets, sizes_timings, sizes_whole
+from experiments.sizes_grid import ASKED, KINDS, columns, kind, known_rows
 from experiments.tables import write_table
 
 EPOCHS = {"cpu": {8: 30, 14: 30, 20: 30, 32: 10, 56: 30}, "smoke": {8: 1}}
@@ -42,23 +43,6 @@ TARGETS = {"cpu": (56, 866), "smoke": (56,)}
 """By preset, the depths whose files are held against their limits."""
 
 RESULTS = Path(__file__).parent / "results"
-STEPS = (4, 8, 16, 32, 64)
-
-GRID: list[dict[str, Any]] = [
-    *({"dtype": dtype, "codec": codec} for dtype in ("fp32", "fp16", "bf16") for codec in ("raw", "mask")),
-    *({"codec": "rans", "step": step} for step in STEPS),
-    *({"form": "full", "dtype": dtype, "codec": codec} for dtype in ("fp32", "fp16") for codec in ("raw", "mask")),
-]
-CLAMPED: list[dict[str, Any]] = [
-    {"clamp": clamp, **how}
-    for clamp in (0.01, 0.05)
-    for how in (
-        {"dtype": "fp32", "codec": "mask"},
-        {"dtype": "fp16", "codec": "mask"},
-        *({"codec": "rans", "step": step} for step in STEPS),
-    )
-]
-"""Arguments of `seedfile.saving.How`. A clamp is worth nothing to raw."""
 
 
 class NotVerified(BnonlyError):
@@ -116,8 +100,10 @@ def added(path: Path) -> RunFolder:
     return folder
 
 
-def measure(folder: RunFolder, data: Path | None, shared: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a finished run: a file each, the whole network in float32 first."""
+def measure(
+    folder: RunFolder, data: Path | None, shared: dict[str, Any], known: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The rows of a finished run: a file each, the whole network in float32 first. known: rows that need no work."""
     run, result = folder.config(), folder.result()
     assert run is not None and result is not None, "a finished run has both"
     if data is not None and run.data.source != "digits":
@@ -128,19 +114,20 @@ def measure(folder: RunFolder, data: Path | None, shared: dict[str, Any]) -> lis
         "epochs": run.training.epochs,
         "seed": run.seed,
     }
-    rows: list[dict[str, Any]] = []
+    there = {kind(row): row for row in known if row["run"] == result["id"]}
+    asked = [how for how in ASKED if kind(columns(how)) not in there]
+    count, name = len(asked), run.network.name
+    rows: list[dict[str, Any]] = [row for row in there.values() if kind(row) == kind(columns(ASKED[0]))]
     with TemporaryDirectory() as place:
-        count = len(sizes_whole.DTYPES) * len(sizes_whole.CODECS) + len(GRID) + len(CLAMPED)
-        what = f"{run.network.name}: writing"
-        written = list(track(_files(folder, run, Path(place)), count, f"{what} {count} files"))
+        written = list(track(_files(folder, run, Path(place), asked), count, f"{name}: writing {count} files"))
         found = sizes_reading.read_back(run, result["data_sha256"], [(file.path, file.kind) for file in written])
-        found = track(found, count, f"{run.network.name}: reading and scoring {count} files")
+        found = track(found, count, f"{name}: reading and scoring {count} files")
         for file, reading in zip(written, found, strict=True):
             size, base = file.path.stat().st_size, rows[0]["top1"] if rows else reading.top1
             assert base is not None, "a whole file is scored"
             rows.append(
                 own
-                | {key: file.columns.get(key, "") for key in ("form", "dtype", "codec", "step", "clamp")}
+                | {key: file.columns[key] for key in KINDS}
                 | {
                     "bytes": size,
                     "header_bytes": _blank(reading.header_bytes),
@@ -156,35 +143,35 @@ def measure(folder: RunFolder, data: Path | None, shared: dict[str, Any]) -> lis
                 | shared
                 | {"trained_with": _trained_with(result), "run": result["id"]}
             )
-    return rows
+    made = {kind(row): row for row in rows}
+    order = [kind(columns(how)) for how in ASKED]
+    found = there | made
+    return [found[kind] for kind in order if kind in found] + [row for kind, row in made.items() if kind not in order]
 
 
-def _files(folder: RunFolder, run: RunConfig, place: Path) -> Iterator[Written]:
-    """Every file of a run, written one by one."""
+def _files(folder: RunFolder, run: RunConfig, place: Path, asked: list[dict[str, Any]]) -> Iterator[Written]:
+    """The files of a run, written one by one."""
     from bnonly.seedfile.exporting import export
     from bnonly.seedfile.saving import How
     from bnonly.training.build import trained_network
 
     net = trained_network(folder)
-    for dtype in sizes_whole.DTYPES:
-        for codec in sizes_whole.CODECS:
-            path = place / f"whole-{dtype}.safetensors{'.xz' if codec == 'xz' else ''}"
-            sizes_whole.write(net, path, dtype, codec)
-            yield Written(path, sizes_reading.WHOLE_FILE, {"form": "whole", "dtype": dtype, "codec": codec})
-    for number, how in enumerate([*GRID, *CLAMPED]):
-        path, asked = place / f"{number}.safetensors", How(**how)
-        packed = export(folder, path, asked, measure=False, data=run.data.path).packed
-        rans = asked.codec == "rans"
-        columns = {
-            "form": asked.form,
-            "dtype": "" if packed.header.codec == "rans-1" else asked.dtype,  # its steps are the values' only dtype
-            "codec": packed.header.codec.removesuffix("-1"),
-            "step": asked.step if rans else "",
-            "clamp": asked.clamp,
-            "zeros": packed.zeros,
-            "note": "; ".join(packed.notes),
-        }
-        yield Written(path, sizes_reading.SEED_FILE, columns)
+    for number, how in enumerate(asked):
+        facts = columns(how)
+        if how.get("form") == "whole":
+            path = place / f"whole-{how['dtype']}.safetensors{'.xz' if how['codec'] == 'xz' else ''}"
+            sizes_whole.write(net, path, how["dtype"], how["codec"])
+            yield Written(path, sizes_reading.WHOLE_FILE, facts)
+            continue
+        path, coding = place / f"{number}.safetensors", {key: how[key] for key in how if key != "calibrate"}
+        packed = export(
+            folder, path, How(**coding), measure=False, data=run.data.path, calibrate=how.get("calibrate", 0)
+        ).packed
+        codec = packed.header.codec.removesuffix("-1")
+        facts |= {"codec": codec, "zeros": packed.zeros, "note": "; ".join(packed.notes)}
+        if how["codec"] == "rans" != codec:  # it fell back to mask
+            facts["dtype"] = How(**coding).dtype
+        yield Written(path, sizes_reading.SEED_FILE, facts)
 
 
 def _blank(value: Any) -> Any:
@@ -267,6 +254,9 @@ def parser() -> Parser:
         "--results", type=Path, metavar="DIR",
         help="where tables and figure go (default: experiments/results; for smoke, --out)",
     )  # fmt: skip
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the rows that the table has, and add what it lacks"
+    )
     parser.add_argument("--timings", action="store_true", help="time saving and loading instead, and nothing else")
     parser.add_argument("--rounds", type=int, default=7, help="for --timings: processes each (default: 7)")
     return parser
@@ -293,7 +283,8 @@ def main(argv: list[str] | None = None) -> int:
         print(results / "sizes_timings.csv")
         return 0
     folders, shared = chosen(options), conditions(_command(options))
-    rows = [row for folder in folders for row in measure(folder, options.data, shared)]
+    known = known_rows(results / "sizes.csv") if options.keep else []
+    rows = [row for folder in folders for row in measure(folder, options.data, shared, known)]
     write_table(rows, results / "sizes.csv")
     write_table(
         [row | shared for row in sizes_targets.measure(rows, TARGETS[options.preset])], results / "sizes_targets.csv"
@@ -311,6 +302,7 @@ def _command(options: argparse.Namespace) -> str:
     parts += [f"--preset {options.preset}"] if options.preset != "cpu" else ["--data CIFAR10"]
     parts += [f"--depths {','.join(map(str, options.depths))}"] if options.depths else []
     parts += ["--finished-only"] if options.finished_only else []
+    parts += ["--keep"] if options.keep else []
     return " ".join([*parts, *("--run FOLDER" for _ in options.run)])
 
 

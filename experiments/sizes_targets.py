@@ -26,19 +26,19 @@ INFO = {"data": "cifar10", "epochs": 160, "group": "bn", "run": "0123456789", "t
 
 def measure(rows: list[dict[str, Any]], depths: Sequence[int]) -> list[dict[str, Any]]:
     """A row a limit of these depths, from the rows of sizes.csv; where every step loses too much, none for rans."""
-    steps = {depth: step for depth in {row["depth"] for row in rows} if (step := coarsest(rows, depth)) is not None}
+    best = {depth: how for depth in {row["depth"] for row in rows} if (how := coarsest(rows, depth)) is not None}
     found = []
     for depth in depths:
-        own = steps.get(depth)
-        source = depth if own is not None else max(steps, default=None)
-        step = steps[source] if source is not None else None
-        hows = [{"dtype": "fp32", "codec": "raw"}, {"dtype": "fp16", "codec": "raw"}, {"codec": "rans", "step": step}]
+        source = depth if depth in best else max(best, default=None)
+        step, calibrated = best[source] if source is not None else (None, "")
+        rans = {"codec": "rans", "step": step, "calibrated": calibrated}
+        hows = [{"dtype": "fp32", "codec": "raw"}, {"dtype": "fp16", "codec": "raw"}, rans]
         trained = any(row["depth"] == depth for row in rows)
         files = _measured(rows, depth, hows) if trained else _untrained(depth, hows)
         for how, limit, file in zip(hows, LIMITS[depth], files, strict=True):
             if file is None:
                 continue
-            rans = how["codec"] == "rans"
+            coded = how["codec"] == "rans"
             found.append(
                 {
                     "network": f"cifar_resnet{depth}",
@@ -46,8 +46,9 @@ def measure(rows: list[dict[str, Any]], depths: Sequence[int]) -> list[dict[str,
                     "form": "folded",
                     "dtype": how.get("dtype", ""),
                     "codec": file["codec"],
-                    "step": step if rans else "",
-                    "step_from": f"cifar_resnet{source}, at most {POINTS} points lost" if rans else "",
+                    "step": step if coded else "",
+                    "calibrated": calibrated if coded and trained else "",
+                    "step_from": f"cifar_resnet{source}, at most {POINTS} points lost" if coded else "",
                     "bytes": file["bytes"],
                     "limit": limit,
                     "within": file["bytes"] <= limit,
@@ -59,15 +60,21 @@ def measure(rows: list[dict[str, Any]], depths: Sequence[int]) -> list[dict[str,
     return found
 
 
-def coarsest(rows: list[dict[str, Any]], depth: int) -> int | None:
-    """The fewest steps a deviation at which rans, nothing clamped, loses at most POINTS; None if all lose more."""
+def coarsest(rows: list[dict[str, Any]], depth: int) -> tuple[int, int | str] | None:
+    """The fewest steps a deviation at which rans, nothing clamped, loses at most POINTS; None if all lose more.
+
+    With the images it is calibrated by, blank for none.
+    """
     own = [row for row in rows if row["depth"] == depth and row["codec"] == "rans" and row["clamp"] == 0]
-    return min((row["step"] for row in own if row["verified"] and row["points_lost"] <= POINTS), default=None)
+    good = [row for row in own if row["verified"] and row["points_lost"] <= POINTS]
+    return min(
+        ((row["step"], row["calibrated"]) for row in good), default=None, key=lambda how: (how[0], str(how[1]))
+    )
 
 
 def _measured(rows: list[dict[str, Any]], depth: int, hows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
     def matches(row: dict[str, Any], how: dict[str, Any]) -> bool:
-        wanted = {"depth": depth, "form": "folded", "clamp": 0, **how}
+        wanted = {"depth": depth, "form": "folded", "clamp": 0, "calibrated": "", **how}
         return all(row[key] == value for key, value in wanted.items())
 
     return [next((row for row in rows if matches(row, how)), None) for how in hows]
@@ -85,7 +92,7 @@ def _untrained(depth: int, hows: list[dict[str, Any]]) -> list[dict[str, Any] | 
         if how.get("step", 0) is None:
             files.append(None)
             continue
-        packed = pack(net, How(**how), images, INFO)
+        packed = pack(net, How(**{key: how[key] for key in how if key != "calibrated"}), images, INFO)
         files.append(
             {
                 "codec": packed.header.codec.removesuffix("-1"),

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from bnonly.config import RunConfig
-from bnonly.data.images import Dataset
+from bnonly.data.images import Dataset, Images
 from bnonly.errors import BadInput
 from bnonly.files import check_place, write_atomically
 from bnonly.measure.accuracy import Score, evaluate
 from bnonly.progress import track
+from bnonly.randomness import bngen
 from bnonly.runs import RunFolder
+from bnonly.seedfile.calibration import calibrated
 from bnonly.seedfile.contents import read
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.loading import network_of
 from bnonly.seedfile.saving import How, Packed, pack
-from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, trained_network
+from bnonly.training.build import (
+    engaged,
+    evaluation_batches,
+    image_shape,
+    placed,
+    run_batches,
+    run_data,
+    trained_network,
+)
 from bnonly.training.environment import pick_device
 
 
@@ -45,13 +57,16 @@ def export(
     *,
     measure: bool = True,
     data: Path | None = None,
+    calibrate: int = 0,
     quiet: bool = False,
 ) -> Exported:
     """Store a finished run's network at `path`, which is there whole or not at all.
 
     measure: score it on the run's evaluation images before, and what a reader gets from the file after. data: where
-    these images lie now, if not where the run had them. quiet: without a bar. Raises BadInput for a run that is not
-    finished, and `seedfile.errors.NotStorable` for one that a seed does not bring back.
+    these images lie now, if not where the run had them. calibrate: training images, without their labels, by which
+    running statistics are put right for what coding changes (see `calibration`). quiet: without a bar.
+    Raises BadInput for a run that is not finished, and `seedfile.errors.NotStorable` for one that a seed does not
+    bring back.
     """
     if check_place(path) in folder.own_files():
         raise BadInput(f"{path} belongs to the run itself: name another file, for example net.safetensors beside it")
@@ -62,14 +77,19 @@ def export(
         if config.data.path is None and config.data.source == "digits":
             raise BadInput("data: digits come with scikit-learn and lie in no folder, so leave it out")
         config = config.model_copy(update={"data": config.data.model_copy(update={"path": data})})
-    images = run_data(config) if measure or "image_shape" not in result else None
+    if calibrate < 0:
+        raise BadInput(f"calibrate {calibrate} is impossible: a number of training images, or 0")
+    images = run_data(config) if measure or calibrate or "image_shape" not in result else None
     if images is not None and images.digest() != result["data_sha256"]:
         raise BadInput(f"these are not the images that {folder.path} was evaluated on: name them with --data")
     shape = image_shape(config, images) if images is not None else result["image_shape"]
     labels = tuple(result["classes"])
-    packed = pack(
-        net, how, Input(tuple(shape), config.data.mean, config.data.std, labels), _info(config, result, how)
-    )
+    source = net
+    if calibrate:
+        assert images is not None, "they were read above"
+        source = calibrated(net, how, _training_images(config, images, calibrate))
+    facts = _info(config, result, how) | ({"calibrate": calibrate} if calibrate else {})
+    packed = pack(source, how, Input(tuple(shape), config.data.mean, config.data.std, labels), facts)
     reader = network_of(read(packed.data))
     before = after = None
     if measure:
@@ -78,6 +98,18 @@ def export(
         after = _score(config, images, reader, "after", quiet)
     write_atomically(path, packed.data)
     return Exported(packed, sum(p.numel() for p in reader.parameters()), before, after)
+
+
+def _training_images(config: RunConfig, data: Dataset, count: int) -> Tensor:
+    """The first training images that the run has seen, as evaluation shows them: [count, 3, H, W]."""
+    if not isinstance(data.train, Images):
+        raise BadInput(f"calibration is for data sets in memory, and {data.name} is read from its files")
+    if count > len(data.train):
+        raise BadInput(f"calibrate {count} is more than the {len(data.train):,} training images")
+    order = bngen.permutation(config.seed, bngen.stream_number(bngen.ORDER, 0), len(data.train))
+    part = replace(data, test=data.train.take(np.sort(order[:count])))
+    batches = evaluation_batches(config, part, torch.device("cpu")).in_order()
+    return torch.cat([pixels for pixels, _ in batches])
 
 
 def _info(config: RunConfig, result: dict[str, Any], how: How) -> dict[str, Any]:

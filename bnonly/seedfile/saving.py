@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import rfc8785
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
@@ -26,6 +27,7 @@ from bnonly.seedfile.header import parse as parse_header
 from bnonly.seedfile.loading import assembled
 from bnonly.seedfile.plan import Plan
 
+Values = NDArray[np.float64]
 Form = Literal["folded", "full"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Codec = Literal["raw", "mask", "rans"]
@@ -169,7 +171,7 @@ def _coded(
     """The BatchNorm values as they will be stored, the codec's id, eps, and what was done otherwise than asked."""
     paths = [entry.name.rpartition(".")[0] for entry in plan.entries if entry.role == "gamma"]
     layers: dict[str, Any] = {path: net.get_submodule(path) for path in paths}
-    codec, eps = CODECS[how.codec], storable.check_norms(layers)
+    eps = storable.check_norms(layers)
     weight, bias, mean, var = (
         np.concatenate([state[f"{path}.{name}"].double().numpy() for path in paths])
         for name in ("weight", "bias", "running_mean", "running_var")
@@ -180,22 +182,39 @@ def _coded(
             raise NotStorable(
                 "form", "a network that still has gamma", "a folded one", f"{asked} needs the original run"
             )
-        a, shift = weight, lambda _: bias
+        coded, codec, notes = _folded(weight, lambda _: bias, plan.sizes(), how)
     else:
-        if not (var >= 0).all():
-            raise NotStorable("running_var", "variances from 0 up", f"{var.min():g}")
-        # In float32, as the measures compare it: a gamma of exactly T stays.
-        weight[np.abs(weight).astype(np.float32) < np.float32(how.clamp)] = 0
-        if how.form == "full":
-            full = {"weight": weight, "bias": bias, "mean": mean, "var": var}
-            return codecs.encode_full(full, codec, how.dtype), codec, eps, ()
-        a, shift = codecs.fold(weight, var, eps), lambda near: bias - mean * near
-    sizes = plan.sizes()
+        coded, codec, notes = coded_layers(weight, bias, mean, var, eps, plan.sizes(), how)
+    return coded, codec, eps, notes
+
+
+def coded_layers(
+    weight: Values, bias: Values, mean: Values, var: Values, eps: float, sizes: Sequence[int], how: How
+) -> tuple[codecs.Coded, str, tuple[str, ...]]:
+    """BatchNorm layers' values, [channels] each of `sizes` channels a layer, as they will be stored.
+
+    With the codec's id and what was done otherwise than asked.
+    """
+    if not (var >= 0).all():
+        raise NotStorable("running_var", "variances from 0 up", f"{var.min():g}")
+    # In float32, as the measures compare it: a gamma of exactly T stays.
+    weight = np.where(np.abs(weight).astype(np.float32) < np.float32(how.clamp), 0.0, weight)
+    if how.form == "full":
+        codec = CODECS[how.codec]
+        full: dict[str, codecs.Floats] = {"weight": weight, "bias": bias, "mean": mean, "var": var}
+        return codecs.encode_full(full, codec, how.dtype), codec, ()
+    return _folded(codecs.fold(weight, var, eps), lambda near: bias - mean * near, sizes, how)
+
+
+def _folded(
+    a: Values, shift: Callable[[NDArray[np.float32]], Values], sizes: Sequence[int], how: How
+) -> tuple[codecs.Coded, str, tuple[str, ...]]:
+    codec = CODECS[how.codec]
     try:
-        return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step), codec, eps, ()
+        return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step), codec, ()
     except codecs.OutOfReach as reason:
         note = f"codec mask instead of rans: {reason}"
-        return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), "mask", eps, (note,)
+        return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), "mask", (note,)
 
 
 def _text(header: Header) -> str:

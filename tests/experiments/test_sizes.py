@@ -18,6 +18,7 @@ from bnonly.config.command_line import parse_run, run_parser
 from bnonly.errors import BadInput, guarded
 from bnonly.seedfile import probe
 from experiments import sizes, sizes_reading, sizes_targets, sizes_timings, sizes_whole
+from experiments.sizes_grid import ASKED, known_rows
 from tests.seedfile.made import trained
 
 CHANNELS, LAYERS, WEIGHTS = 336, 9, 78_042  # of ResNet-8
@@ -37,7 +38,7 @@ def read(path):
 def test_every_file_is_read_back_by_another_process(smoke):
     rows = read(smoke / "sizes.csv")
     seeds, whole = [[row for row in rows if (row["form"] == "whole") == is_whole] for is_whole in (False, True)]
-    assert len(seeds) == len(sizes.GRID) + len(sizes.CLAMPED) == 29 and len(whole) == 6
+    assert len(seeds) == len(ASKED) - 6 == 34 and len(whole) == 6
     assert {row["verified"] for row in seeds} == {"True"} and {row["verified"] for row in whole} == {""}
     assert all(row["device"] and row["torch"] and row["command"] and row["computed_in"] == "fp32" for row in rows)
     for row in rows:
@@ -66,6 +67,15 @@ def test_unrounded_files_lose_nothing(smoke):
     assert len({row["loss"] for row in rows if row["codec"] == "rans"}) > 10
 
 
+def test_a_table_that_is_kept_is_not_measured_again(smoke, capsys, monkeypatch):
+    before = (smoke / "sizes.csv").read_bytes()
+    shown = read(smoke / "sizes.csv")
+    assert [{key: str(row[key]) for key in row} for row in known_rows(smoke / "sizes.csv")] == shown
+    monkeypatch.setattr(sizes_reading, "read_back", lambda run, digest, files: iter(()) if not files else 1 / 0)
+    assert sizes.main(["--preset", "smoke", "--out", str(smoke), "--keep"]) == 0
+    assert (smoke / "sizes.csv").read_bytes() == before
+
+
 def test_targets_hold_each_file_against_its_limit(smoke):
     rows = read(smoke / "sizes_targets.csv")
     assert [(row["network"], row["codec"]) for row in rows][:2] == [("cifar_resnet56", "raw")] * 2
@@ -78,7 +88,7 @@ def test_the_committed_table_is_whole_and_of_verified_files():
     rows = read(sizes.RESULTS / "sizes.csv")
     for depth in {row["depth"] for row in rows}:
         own = [row for row in rows if row["depth"] == depth]
-        assert len(own) == 35 and len({row["run"] for row in own}) == 1
+        assert len(own) == 40 and len({row["run"] for row in own}) == 1
         assert all(row["verified"] == ("" if row["form"] == "whole" else "True") for row in own)
         exact = next(row for row in own if (row["form"], row["dtype"], row["codec"]) == ("folded", "fp32", "raw"))
         assert abs(float(exact["points_lost"])) <= 0.02  # an image or two of 10,000
@@ -160,10 +170,14 @@ def test_the_reader_says_what_it_refuses_and_checks_the_images(smoke, tmp_path, 
 
 def test_the_coarsest_step_that_loses_little():
     rows = [
-        {"depth": 8, "codec": "rans", "clamp": clamp, "step": step, "verified": True, "points_lost": lost}
-        for clamp, step, lost in ((0, 4, 0.31), (0, 8, 0.3), (0, 16, -0.1), (0.01, 4, 0.0))
-    ]
-    assert sizes_targets.coarsest(rows, 8) == 8
+        {
+            "depth": 8, "codec": "rans", "clamp": clamp, "step": step, "calibrated": by, "verified": True,
+            "points_lost": lost,
+        }
+        for clamp, step, by, lost in ((0, 4, "", 0.4), (0, 8, "", 0.3), (0, 8, 9, 0.1), (0, 16, "", 0), (1, 4, "", 0))
+    ]  # fmt: skip
+    assert sizes_targets.coarsest(rows, 8) == (8, "")
+    assert sizes_targets.coarsest([rows[0], rows[2]], 8) == (8, 9)
     assert sizes_targets.coarsest(rows[:1], 8) is None
 
 
