@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -66,6 +67,23 @@ def test_what_export_prints(runs, tmp_path, capsys):
         "top1": round(runs["bn"].result()["test"]["top1"], 6),
     }
     assert head.input.shape == (3, 8, 8) and head.input.labels == tuple("0123456789")
+
+
+def test_calibration_moves_running_statistics_alone(runs, tmp_path, capsys):
+    files = [tmp_path / name for name in ("plain", "right")]
+    for file, more in zip(files, ([], ["--calibrate", "100"]), strict=True):
+        said(capsys, "export", runs["bn"].path, "-o", file, "--form", "full", "--dtype", "fp16", *more)
+    plain, right = (bnonly.load(file).state_dict() for file in files)
+    moved = {name for name in plain if not torch.equal(plain[name], right[name])}
+    assert moved and all(".running_" in f".{name}" for name in moved)
+    assert bnonly.load(files[1]).stored.info["calibrate"] == 100
+    for count, says in (
+        ("-1", "-1 is impossible"),
+        ("1000000", "more than the 1,4"),
+        ("x", "'x' is no whole number"),
+    ):
+        done = said(capsys, "export", runs["bn"].path, "-o", tmp_path / "n", "--calibrate", count, status=2)
+        assert says in done.err and not (tmp_path / "n").exists()
 
 
 def test_exporting_twice_gives_the_same_bytes(runs, tmp_path):
