@@ -1,0 +1,181 @@
+"""Winograd's convolutions against float64, and their rounding beside torch's own float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from bnonly.errors import BadInput
+from bnonly.fused import convolution
+from bnonly.fused.convolution import available, forward, input_gradient, prepare, suits
+from bnonly.fused.native import kernels
+
+pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler here")
+
+LAST = torch.channels_last
+# images, channels, filters, height, width: tiles cut short at the edges, fewer than a block, several blocks, a
+# picture wider than a block.
+SHAPES = [
+    (1, 8, 8, 1, 1),
+    (1, 16, 16, 4, 4),
+    (2, 16, 16, 32, 32),
+    (3, 16, 24, 7, 9),
+    (5, 32, 16, 5, 2),
+    (1, 24, 40, 13, 6),
+    (7, 64, 64, 8, 8),
+    (1, 8, 16, 3, 131),
+    (2, 8, 8, 130, 1),
+    (1, 128, 72, 14, 14),
+]
+# The largest error a result may have, over the results' standard deviation.
+LARGEST = {2: 5e-6, 4: 4e-5}
+
+
+@pytest.fixture(params=[2, 4], ids=["tile 2", "tile 4"])
+def tile(request):
+    return request.param
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def drawn(images: int, channels: int, filters: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(channels + width)
+    weight = torch.randn(filters, channels, 3, 3) * (2 / channels / 9) ** 0.5
+    return torch.randn(images, channels, height, width).relu_().contiguous(memory_format=LAST), weight
+
+
+def exact(x: Tensor, weight: Tensor) -> Tensor:
+    return conv2d(x.double(), weight.double(), padding=1)
+
+
+def largest(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).abs().max() / wanted.std())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_float64(shape, tile):
+    x, weight = drawn(*shape)
+    y = forward(prepare(weight, tile), x)
+    wanted = exact(x, weight)
+    assert y.shape == wanted.shape and y.dtype == torch.float32 and y.is_contiguous(memory_format=LAST)
+    assert largest(y, wanted) < LARGEST[tile]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_input_gradient_equals_autograd_in_float64(shape, tile):
+    x, weight = drawn(*shape)
+    whole = x.double().requires_grad_()
+    gradient = torch.randn_like(exact(x, weight)).float()
+    (wanted,) = torch.autograd.grad(conv2d(whole, weight.double(), padding=1), whole, gradient.double())
+    found = input_gradient(prepare(weight, tile), gradient)  # which lies channels first
+    assert found.shape == x.shape and largest(found, wanted) < LARGEST[tile]
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "linear"])
+@pytest.mark.parametrize("shape", SHAPES[2:6], ids=str)
+def test_scaled_as_it_is_read_and_summed_as_it_is_written(shape, relu, tile):
+    x, weight = drawn(*shape)
+    scale, shift = torch.randn(2, shape[1])
+    sums = torch.full((2, shape[2]), torch.nan, dtype=torch.float64)
+    y = forward(prepare(weight, tile), x, scale=scale, shift=shift, relu=relu, sums=sums)
+    z = x.double() * scale[:, None, None] + shift[:, None, None]
+    wanted = exact(z.relu() if relu else z, weight)  # the border is zero behind the ReLU, not before it
+    assert largest(y, wanted) < 2 * LARGEST[tile]
+    squares = y.double().square().sum((0, 2, 3))
+    torch.testing.assert_close(sums[0], y.double().sum((0, 2, 3)), rtol=0, atol=1e-5 * float(squares.max()) ** 0.5)
+    torch.testing.assert_close(sums[1], squares, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(16, 32), (32, 16), (64, 8)])
+def test_rounding_beside_torchs_own(channels, size):
+    x, weight = drawn(8, channels, channels, size, size)
+    wanted = exact(x, weight)
+    plain = (conv2d(x, weight.contiguous(memory_format=LAST), padding=1) - wanted).square().mean().sqrt()
+    for tile, times in ((2, 2), (4, 6)):
+        assert (forward(prepare(weight, tile), x) - wanted).square().mean().sqrt() < times * plain
+
+
+def test_the_number_of_threads_changes_nothing(threads):
+    x, weight = drawn(40, 16, 16, 15, 17)
+    found = []
+    for count in (1, 2, 5):
+        threads(count)
+        sums = torch.empty(2, 16, dtype=torch.float64)
+        found.append((forward(prepare(weight), x, sums=sums), sums))
+    for y, sums in found[1:]:
+        assert torch.equal(y, found[0][0]) and torch.equal(sums, found[0][1])
+
+
+def test_what_is_no_number_stays_none(tile):
+    x, weight = drawn(2, 16, 16, 12, 12)
+    x[1, 3, 5, 5] = torch.nan
+    y = forward(prepare(weight, tile), x, scale=torch.ones(16), shift=torch.zeros(16), relu=True)
+    assert y[1, :, 4:7, 4:7].isnan().all() and not y[0].isnan().any()
+
+
+def test_no_images_no_results():
+    assert forward(prepare(torch.randn(16, 8, 3, 3)), torch.empty(0, 8, 4, 4)).shape == (0, 16, 4, 4)
+
+
+def test_a_weight_is_prepared_as_it_was():
+    x, weight = drawn(1, 8, 8, 4, 4)
+    ready, wanted = prepare(weight), exact(x, weight)
+    weight.zero_()
+    assert largest(forward(ready, x), wanted) < LARGEST[4]
+
+
+def test_which_modules_suit():
+    assert available()
+    assert suits(nn.Conv2d(16, 32, 3, padding=1, bias=False)) and suits(
+        nn.Conv2d(8, 8, 3, padding="same", bias=False)
+    )
+    others = [
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.Conv2d(16, 16, 3, bias=False),
+        nn.Conv2d(16, 16, 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False, groups=2),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False, padding_mode="reflect"),
+        nn.Conv2d(16, 16, 1, bias=False),
+        nn.Conv2d(3, 16, 3, padding=1, bias=False),
+        nn.Conv2d(512, 512, 3, padding=1, bias=False, device="meta"),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False, dtype=torch.float64),
+    ]
+    assert not any(map(suits, others))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"x": torch.zeros(1, 8, 4, 4)}, r"x is torch.float32 \[1, 8, 4, 4\].*torch.float32 \[any, 16, any, any\]"),
+        ({"x": torch.zeros(1, 16, 4, 4, dtype=torch.float64)}, "x is torch.float64"),
+        ({"scale": torch.ones(16)}, "scale and shift go together"),
+        ({"relu": True}, "relu needs both"),
+        ({"scale": torch.ones(16), "shift": torch.ones(8)}, r"shift is .* \[8\]"),
+        ({"sums": torch.zeros(2, 24)}, "sums is torch.float32"),
+    ],
+)
+def test_other_tensors_are_refused(given, sentence):
+    ready = prepare(torch.randn(24, 16, 3, 3))
+    with pytest.raises(BadInput, match=sentence):
+        forward(ready, **{"x": torch.zeros(1, 16, 4, 4), **given})
+
+
+@pytest.mark.parametrize("shape", [(12, 16, 3, 3), (16, 16, 1, 1), (264, 8, 3, 3)])
+def test_other_weights_are_refused(shape):
+    with pytest.raises(BadInput, match="has no such kernel"):
+        prepare(torch.randn(shape))
+
+
+def test_without_a_kernel_it_says_so(monkeypatch):
+    ready = prepare(torch.randn(8, 8, 3, 3))
+    monkeypatch.setattr(convolution, "kernels", lambda: None)
+    assert not available()
+    with pytest.raises(BadInput, match="install a compiler"):
+        forward(ready, torch.zeros(1, 8, 4, 4))
