@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,9 @@ class Prepared:
         return _transformed(self.weight.flip(2, 3).transpose(0, 1), self.tile)
 
 
+_PREPARED: WeakKeyDictionary[nn.Module, tuple[tuple[int, int], Prepared]] = WeakKeyDictionary()
+
+
 def suits(conv: nn.Conv2d) -> bool:
     """Whether this module is such a convolution; what trains of it, and whether there is a kernel, is not asked."""
     return (
@@ -59,6 +63,24 @@ def suits(conv: nn.Conv2d) -> bool:
         and conv.bias is None
         and _is_fit(conv.weight)
     )
+
+
+def prepared_for(conv: nn.Conv2d, x: Tensor) -> Prepared | None:
+    """The module's weight, prepared for x and kept until it changes; None where torch must do the work.
+
+    That is where the module is another, its weight trains, the machine has no kernel, or x is not float32 on a
+    CPU or autocast would make it another type.
+    """
+    weight = conv.weight
+    if weight.requires_grad or x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    if x.numel() == 0 or weight.is_inference() or not suits(conv) or not available():
+        return None
+    state = (weight.data_ptr(), weight._version)
+    known = _PREPARED.get(conv)
+    if known is None or known[0] != state:
+        known = _PREPARED[conv] = (state, prepare(weight))
+    return known[1]
 
 
 def available() -> bool:

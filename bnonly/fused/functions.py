@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bnonly.fused import convolution
 from bnonly.fused.native import Kernel, kernels
 from bnonly.trainable import ScalarTrained
 
@@ -55,7 +56,11 @@ class _ConvNorm(torch.autograd.Function):
         relu: bool,
         recorded: bool,
     ) -> Tensor:
-        y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+        prepared = convolution.prepared_for(conv, x) if values is None else None
+        if prepared is not None:
+            y = convolution.forward(prepared, x)
+        else:
+            y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         y = y.contiguous(memory_format=_LAST)
         if residual is not None:
             residual = residual.to(y.dtype).contiguous(memory_format=_LAST)
@@ -69,7 +74,7 @@ class _ConvNorm(torch.autograd.Function):
             dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
             ctx.save_for_backward(y, statistics, gamma, weight, signs, x if dense else None)
             ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, x.dtype, conv, norm, relu
-            ctx.training = norm.training
+            ctx.training, ctx.prepared = norm.training, prepared
         return out
 
     @staticmethod
@@ -83,7 +88,9 @@ class _ConvNorm(torch.autograd.Function):
             gradient, y, statistics, gamma, signs, ctx, through, wants_residual
         )
         for_x = for_weight = for_values = None
-        if back is not None:
+        if back is not None and ctx.prepared is not None:
+            for_x = convolution.input_gradient(ctx.prepared, back)
+        elif back is not None:
             conv: nn.Conv2d = ctx.conv
             own = x if x is not None else torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=_LAST)
             if wants_values:

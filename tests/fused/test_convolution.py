@@ -9,7 +9,8 @@ from torch.nn.functional import conv2d
 
 from bnonly.errors import BadInput
 from bnonly.fused import convolution
-from bnonly.fused.convolution import available, forward, input_gradient, prepare, suits
+from bnonly.fused.convolution import available, forward, input_gradient, prepare, prepared_for, suits
+from bnonly.fused.functions import conv_norm
 from bnonly.fused.native import kernels
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="no compiler here")
@@ -148,6 +149,41 @@ def test_which_modules_suit():
         nn.Conv2d(16, 16, 3, padding=1, bias=False, dtype=torch.float64),
     ]
     assert not any(map(suits, others))
+
+
+def test_a_modules_weight_is_prepared_once_until_it_changes():
+    conv = nn.Conv2d(16, 16, 3, padding=1, bias=False).requires_grad_(False)
+    x, _ = drawn(1, 16, 16, 6, 6)
+    ready = prepared_for(conv, x)
+    assert ready is not None and prepared_for(conv, x) is ready
+    with torch.inference_mode():
+        assert prepared_for(conv, x) is ready
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    again = prepared_for(conv, x)
+    assert again is not None and largest(forward(again, x), exact(x, conv.weight)) < LARGEST[4]
+    assert prepared_for(conv, x.double()) is None and prepared_for(conv, x[:0]) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert prepared_for(conv, x) is None
+    assert prepared_for(conv.requires_grad_(), x) is None
+
+
+def test_a_step_by_it_equals_modules_in_float64():
+    conv, norm = nn.Conv2d(16, 32, 3, padding=1, bias=False).requires_grad_(False), nn.BatchNorm2d(32)
+    x, _ = drawn(4, 16, 32, 9, 10)
+    gradient = torch.randn(4, 32, 9, 10)
+    found = []
+    for dtype in (torch.float64, torch.float32):
+        conv, norm, image = conv.to(dtype), norm.to(dtype), x.to(dtype).requires_grad_()
+        norm.reset_running_stats()
+        assert (prepared_for(conv, image) is not None) == (dtype == torch.float32)
+        out = norm(conv(image)).relu() if dtype == torch.float64 else conv_norm(conv, norm, image)
+        norm.zero_grad()
+        out.backward(gradient.to(dtype))
+        assert norm.weight.grad is not None and norm.bias.grad is not None and image.grad is not None
+        found.append([out.detach(), image.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    for wanted, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), wanted.double(), rtol=0, atol=3e-5 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize(
