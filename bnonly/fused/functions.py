@@ -30,14 +30,43 @@ def conv_norm(
 
     x [N, C, H, W], residual of the result's shape or none. The result lies in channels_last memory.
     """
+    return _step(conv, norm, x, residual, relu)
+
+
+def two_steps(
+    conv1: nn.Conv2d, norm1: nn.BatchNorm2d, conv2: nn.Conv2d, norm2: nn.BatchNorm2d, x: Tensor,
+    residual: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
+    able = not isinstance(conv2, ScalarTrained) and convolution.prepared_for(conv2, x) is not None
+    if not able:
+        return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
+    between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
+    return _step(conv2, norm2, between, residual, True, statistics)
+
+
+def _step(
+    conv: nn.Conv2d,
+    norm: nn.BatchNorm2d,
+    x: Tensor,
+    residual: Tensor | None,
+    relu: bool,
+    pending: Tensor | None = None,
+    unapplied: bool = False,
+) -> Any:
+    """unapplied: returns the convolution's output, which stands for relu(norm(output)), with its statistics.
+
+    Gradients that come back are those of what it stands for. The next step takes it as x and these as `pending`.
+    """
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
     values = None
     if isinstance(conv, ScalarTrained):
         conv.write_back()
         values = conv.random_values
+    recorded = torch.is_grad_enabled()
     return _ConvNorm.apply(
-        x, conv.weight, values, norm.weight, norm.bias, residual, conv, norm, relu, torch.is_grad_enabled()
+        x, conv.weight, values, norm.weight, norm.bias, residual, pending, conv, norm, relu, unapplied, recorded
     )
 
 
@@ -51,15 +80,21 @@ class _ConvNorm(torch.autograd.Function):
         gamma: Tensor,
         beta: Tensor,
         residual: Tensor | None,
+        pending: Tensor | None,
         conv: nn.Conv2d,
         norm: nn.BatchNorm2d,
         relu: bool,
+        unapplied: bool,
         recorded: bool,
-    ) -> Tensor:
-        prepared = convolution.prepared_for(conv, x) if values is None else None
+    ) -> Any:
+        prepared, sums = convolution.prepared_for(conv, x), None
         if prepared is not None:
-            y = convolution.forward(prepared, x)
+            if norm.training:
+                sums = torch.empty(2, conv.out_channels, dtype=torch.float64)
+            scale, shift = (None, None) if pending is None else pending[2:]
+            y = convolution.forward(prepared, x, scale=scale, shift=shift, relu=pending is not None, sums=sums)
         else:
+            assert pending is None, "two_steps has asked for a prepared convolution"
             y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
         y = y.contiguous(memory_format=_LAST)
         if residual is not None:
@@ -68,18 +103,21 @@ class _ConvNorm(torch.autograd.Function):
         signs = None
         if keeps and relu and residual is not None:
             signs = torch.empty(len(y), *y.shape[2:], (y.shape[1] + 7) // 8, dtype=torch.uint8, device=y.device)
-        out = torch.empty_like(y) if keeps else y
-        statistics = _forward(y, gamma, beta, residual, out, signs, norm, relu)
+        out = None if unapplied else torch.empty_like(y) if keeps else y
+        statistics = _forward(y, gamma, beta, residual, out, signs, norm, relu, sums)
         if keeps:
             dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
             ctx.save_for_backward(y, statistics, gamma, weight, signs, x if dense else None)
             ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, x.dtype, conv, norm, relu
             ctx.training, ctx.prepared = norm.training, prepared
-        return out
+        if out is not None:
+            return out
+        ctx.mark_non_differentiable(statistics)
+        return y, statistics
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         y, statistics, gamma, weight, signs, x = ctx.saved_tensors
         wants_x, wants_weight, wants_values, *wants_norm, wants_residual = ctx.needs_input_grad[:6]
         through = wants_x or wants_weight or wants_values
@@ -88,14 +126,14 @@ class _ConvNorm(torch.autograd.Function):
             gradient, y, statistics, gamma, signs, ctx, through, wants_residual
         )
         for_x = for_weight = for_values = None
-        if back is not None and ctx.prepared is not None:
-            for_x = convolution.input_gradient(ctx.prepared, back)
+        conv: nn.Conv2d = ctx.conv
+        if back is not None and wants_values:
+            for_values = _scalars(x, back, conv)
+        dense = wants_weight or (wants_values and for_values is None)
+        if back is not None and ctx.prepared is not None and not dense:
+            for_x = convolution.input_gradient(ctx.prepared, back) if wants_x else None
         elif back is not None:
-            conv: nn.Conv2d = ctx.conv
             own = x if x is not None else torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=_LAST)
-            if wants_values:
-                for_values = _scalars(own, back, conv)
-            dense = wants_weight or (wants_values and for_values is None)
             for_x, for_weight, _ = torch.ops.aten.convolution_backward(
                 back, own.to(y.dtype), weight.to(y.dtype), None, conv.stride, conv.padding, conv.dilation, False,
                 (0, 0), conv.groups, (wants_x, dense, False),
@@ -108,7 +146,7 @@ class _ConvNorm(torch.autograd.Function):
         for_gamma, for_beta = (
             g if wanted else None for g, wanted in zip((for_gamma, for_beta), wants_norm, strict=True)
         )
-        return for_x, for_weight, for_values, for_gamma, for_beta, for_residual, None, None, None, None
+        return for_x, for_weight, for_values, for_gamma, for_beta, for_residual, *(None,) * 6
 
 
 def _kernel(name: str, y: Tensor, *same: Tensor | None) -> Kernel | None:
@@ -131,22 +169,26 @@ def _forward(
     gamma: Tensor,
     beta: Tensor,
     residual: Tensor | None,
-    out: Tensor,
+    out: Tensor | None,
     signs: Tensor | None,
     norm: nn.BatchNorm2d,
     relu: bool,
+    sums: Tensor | None,
 ) -> Tensor:
     """Write the result into `out` (y itself, where nothing has to be kept) and signs; returns the statistics
-    [4, C]: mean, inverse of the standard deviation, and the scale and shift that they give with gamma and beta."""
+    [4, C]: mean, inverse of the standard deviation, and the scale and shift that they give with gamma and beta.
+
+    sums: [2, C], of y and of its squares, if they are known.
+    """
     mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
     assert mean is not None and variance is not None and momentum is not None
     channels = y.shape[1]
     if kernel := _kernel("forward", y, gamma, beta, mean, variance):
         statistics = torch.empty(4, channels, dtype=gamma.dtype)
         kernel(
-            _place(y), _place(residual), _place(out), _place(signs), y.numel() // channels, channels, _place(gamma),
-            _place(beta), _place(mean), _place(variance), _place(statistics), momentum, norm.eps, norm.training, relu,
-            torch.get_num_threads(),
+            _place(y), _place(residual), _place(out), _place(signs), y.numel() // channels, channels, _place(sums),
+            _place(gamma), _place(beta), _place(mean), _place(variance), _place(statistics), momentum, norm.eps,
+            norm.training, relu, torch.get_num_threads(),
         )  # fmt: skip
         return statistics
     normal, middle, inverse = torch.native_batch_norm(
@@ -160,7 +202,8 @@ def _forward(
         normal.relu_()
     if signs is not None:
         signs.copy_(_packed(normal.permute(0, 2, 3, 1) > 0))
-    out.copy_(normal)
+    if out is not None:
+        out.copy_(normal)
     scale = gamma * inverse
     return torch.stack([middle, inverse, scale, beta - middle * scale])
 
@@ -201,12 +244,12 @@ def _backward(
     return back, gradient if wants_residual else None, for_gamma, for_beta
 
 
-def _scalars(x: Tensor, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
+def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
     """The gradient of a convolution's random scalars [channels, K]; None where there is no kernel for it."""
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
     kernel = _kernel("scalars", back, conv.random_values) if plain and not isinstance(conv.padding, str) else None
-    if kernel is None or x.dtype != back.dtype:
+    if kernel is None or x is None or x.dtype != back.dtype:
         return None
     x = x.contiguous(memory_format=_LAST)
     across = conv.kernel_size[1]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from bnonly.fused.functions import conv_norm
+from bnonly.fused.functions import conv_norm, two_steps
 from bnonly.networks.parts import BatchNorm2d
 from bnonly.networks.residual import BasicBlock, Bottleneck, ResNet, Shortcut
 
@@ -19,15 +19,13 @@ class FusedShortcut(Shortcut):
 class FusedBasicBlock(BasicBlock):
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.downsample is None else self.downsample(x)
-        x = conv_norm(self.conv1, self.bn1, x)
-        return conv_norm(self.conv2, self.bn2, x, skip)
+        return two_steps(self.conv1, self.bn1, self.conv2, self.bn2, x, skip)
 
 
 class FusedBottleneck(Bottleneck):
     def forward(self, x: Tensor) -> Tensor:
         skip = x if self.downsample is None else self.downsample(x)
-        x = conv_norm(self.conv1, self.bn1, x)
-        x = conv_norm(self.conv2, self.bn2, x)
+        x = two_steps(self.conv1, self.bn1, self.conv2, self.bn2, x)
         return conv_norm(self.conv3, self.bn3, x, skip)
 
 

@@ -44,9 +44,10 @@ template <typename Stored> struct Forward {
     using Type = typename Computed<Stored>::Type;
     using V = Values<Type>;
     const Stored *input, *residual;
-    Stored *output;
+    Stored *output;  // null: statistics alone are wanted
     std::uint8_t *signs;
     Size rows, channels;
+    const double *known;  // [2, channels], sums of the input and of its squares, or null: they are taken here
     const Type *gamma, *beta;
     Type *running_mean, *running_var;
     Statistics<Type> statistics;
@@ -55,12 +56,15 @@ template <typename Stored> struct Forward {
     template <bool Relu> void run(bool training, int threads) {
         std::vector<Type> centre(channels);
         Sums sums(channels, threads);
-        if (training) sample(centre);
+        const bool taking = training && !known;
+        if (taking) sample(centre);
+        if (training && known) std::copy_n(known, 2 * channels, sums.of(0));
+        if (!output && !taking) return settle(training, centre, sums);
 #pragma omp parallel num_threads(threads)
         {
             const int thread = omp_get_thread_num(), count = omp_get_num_threads();
             const Size bytes = channels * Size(sizeof(Stored));
-            if (training)
+            if (taking)
                 blocks(rows, bytes, thread, count,
                        [&](Size begin, Size end) { add(begin, end, centre.data(), sums, thread); });
 #pragma omp barrier
@@ -69,14 +73,15 @@ template <typename Stored> struct Forward {
                 sums.gather(count);
                 settle(training, centre, sums);
             }
-            blocks(rows, bytes, thread, count, [&](Size begin, Size end) {
-                if (signs)
-                    apply<true, true, Relu>(begin, end);
-                else if (residual)
-                    apply<true, false, Relu>(begin, end);
-                else
-                    apply<false, false, Relu>(begin, end);
-            });
+            if (output)
+                blocks(rows, bytes, thread, count, [&](Size begin, Size end) {
+                    if (signs)
+                        apply<true, true, Relu>(begin, end);
+                    else if (residual)
+                        apply<true, false, Relu>(begin, end);
+                    else
+                        apply<false, false, Relu>(begin, end);
+                });
         }
     }
 
@@ -270,12 +275,12 @@ template <typename Stored> struct Backward {
 // statistics: [4, channels], mean, inverse deviation, scale and shift; written by forward, read by backward.
 template <typename Stored>
 void forward(const void *input, const void *residual, void *output, void *signs, Size rows, Size channels,
-             const void *gamma, const void *beta, void *running_mean, void *running_var, void *statistics,
+             const void *sums, const void *gamma, const void *beta, void *running_mean, void *running_var, void *statistics,
              double momentum, double epsilon, int training, int relu, int threads) {
     using Type = typename Computed<Stored>::Type;
     Forward<Stored> work{static_cast<const Stored *>(input), static_cast<const Stored *>(residual),
                          static_cast<Stored *>(output), static_cast<std::uint8_t *>(signs), rows, channels,
-                         static_cast<const Type *>(gamma), static_cast<const Type *>(beta),
+                         static_cast<const double *>(sums), static_cast<const Type *>(gamma), static_cast<const Type *>(beta),
                          static_cast<Type *>(running_mean), static_cast<Type *>(running_var),
                          {statistics, channels}, momentum, epsilon};
     relu ? work.template run<true>(training, threads) : work.template run<false>(training, threads);
@@ -302,10 +307,10 @@ void backward(const void *gradient, const void *input, const void *signs, void *
 
 #define KERNELS(TYPE, STORED)                                                                                         \
     extern "C" void forward_##TYPE(const void *input, const void *residual, void *output, void *signs, Size rows,     \
-                                   Size channels, const void *gamma, const void *beta, void *running_mean,            \
-                                   void *running_var, void *statistics, double momentum, double epsilon,              \
-                                   int training, int relu, int threads) {                                             \
-        forward<STORED>(input, residual, output, signs, rows, channels, gamma, beta, running_mean, running_var,       \
+                                   Size channels, const void *sums, const void *gamma, const void *beta,              \
+                                   void *running_mean, void *running_var, void *statistics, double momentum,          \
+                                   double epsilon, int training, int relu, int threads) {                             \
+        forward<STORED>(input, residual, output, signs, rows, channels, sums, gamma, beta, running_mean, running_var, \
                         statistics, momentum, epsilon, training, relu, threads);                                      \
     }                                                                                                                 \
     extern "C" void backward_##TYPE(const void *gradient, const void *input, const void *signs, void *input_gradient, \
