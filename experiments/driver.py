@@ -34,6 +34,7 @@ class Outcome:
     done: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)  # with their reasons
     left: dict[str, str] = field(default_factory=dict)  # not tried, or stopped: why
+    seconds: float = 0.0  # that trials spent in their stages, all of them together
 
 
 class Driver:
@@ -103,6 +104,7 @@ class Driver:
     def _take(self, ended: Ended) -> None:
         trial = self._trials[ended.id]
         self._flying.discard(trial.id)
+        self.outcome.seconds += ended.seconds
         self._board.look([trial.id])
         if is_done(trial):
             self._settle(trial)

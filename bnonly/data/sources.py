@@ -44,8 +44,13 @@ def load(
     return folder(path, size) if source == "folder" else Dataset(source, *listed(path))
 
 
+def cifar_place(path: Path | None) -> Path:
+    """Where CIFAR is looked for."""
+    return path.expanduser() if path is not None else cache_folder() / "data"
+
+
 def _cifar(source: str, path: Path | None, mirrors: Sequence[str], download: bool) -> Dataset:
-    path = path.expanduser() if path is not None else cache_folder() / "data"
+    path = cifar_place(path)
     found = cifars.find(source, path)
     if found is None and is_image_folder(path):
         return _as_image_folder(source, path)

@@ -11,7 +11,7 @@ from bnonly.config import RunConfig
 from bnonly.data.batches import WHOLE, Batches, Loader, Preparation, Share, check_shares
 from bnonly.data.cores import usable_cores
 from bnonly.data.images import Dataset, Images, Part
-from bnonly.data.sources import load
+from bnonly.data.kept import loaded
 from bnonly.data.streamed import CropPreparation, Streamed
 from bnonly.errors import BadInput
 from bnonly.fused.network import fuse
@@ -33,7 +33,7 @@ def run_network(config: RunConfig, classes: int) -> nn.Module:
 def run_data(config: RunConfig) -> Dataset:
     """The run's images, fetched if need be, the holdout split off."""
     wanted = config.data
-    data = load(wanted.source, wanted.path, size=wanted.size, mirrors=wanted.mirrors, download=wanted.download)
+    data = loaded(wanted.source, wanted.path, size=wanted.size, mirrors=wanted.mirrors, download=wanted.download)
     return data.held_out(wanted.holdout, config.seed)
 
 

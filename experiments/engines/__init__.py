@@ -33,13 +33,15 @@ class Job:
 @dataclass(frozen=True)
 class Ended:
     """An attempt is over: `reason` is None where the process ended well, else one sentence, with what `kind` of end
-    (an error's class name, or "killed", "lost", "stopped") and the last lines it said.
+    (an error's class name, or "killed", "lost", "stopped") and the last lines it said. seconds: spent in its stages,
+    as far as the process could tell.
     """
 
     id: str
     reason: str | None = None
     kind: str = ""
     log: str = ""
+    seconds: float = 0.0
 
 
 class Engine(Protocol):

@@ -1,7 +1,8 @@
-"""This machine's cores or GPUs: each trial is a process of its own, forked from a server that has torch loaded.
+"""This machine's cores or GPUs: a process for each trial at once, forked from a server that has torch loaded.
 
-A process a trial, and not a pool: a crash, a kill or a memory leak ends with the trial, the environment (which GPU)
-can differ, and the server's fork costs a fraction of a second. The driver itself imports no torch and touches no GPU.
+A process performs trial after trial as long as all goes well (worker.py): a crash or a kill ends one trial, and the
+next has a new process. Each belongs to a place, a GPU or a share of the cores, for good, since a process that has
+touched CUDA sees no other GPU. The driver itself imports no torch and touches no GPU.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,8 +23,9 @@ from typing import Any
 from bnonly.data.cores import usable_cores
 from bnonly.errors import BadInput
 from experiments.engines import Ended, Job
-from experiments.engines.ends import log_of, size, tail, without_a_word, write_into
+from experiments.engines.ends import log_of, size, tail, without_a_word
 from experiments.engines.gpus import visible_gpus
+from experiments.engines.worker import PATIENCE, Answer, serve
 
 PRELOAD = (
     "torch",
@@ -36,17 +36,22 @@ PRELOAD = (
     "bnonly.training.fit",
     "bnonly.training.tracking",
 )
-PATIENCE = 60.0  # seconds for a trial to save itself and end; fit takes ten at most, wandb may take longer
+TRIALS = 50
+_UNSAID = Ended("")  # of a process that has died
 
 
 @dataclass
-class _Running:
-    job: Job
+class _Worker:
+    """A process with a place of its own. While it performs: the job, its log, and the bytes that earlier attempts
+    had written there. told: how the job ended, where the process ends too."""
+
     process: BaseProcess
-    answer: Connection
+    line: Connection
     place: int
+    job: Job
     log: Path
-    log_from: int  # bytes that earlier attempts had written
+    log_from: int
+    told: Ended | None = None
 
 
 class Local:
@@ -54,7 +59,8 @@ class Local:
 
     slots: how many, or None for as many as cores / (threads * devices), on GPUs per_gpu on each. threads: of a trial.
     devices: GPUs, or processes on the CPU, that one trial takes. gpus: what CUDA_VISIBLE_DEVICES calls those to use;
-    none: the CPU's cores. Raises BadInput where a trial does not fit.
+    none: the CPU's cores. trials: that a process performs, one after another, before it is replaced. Raises BadInput
+    where a trial does not fit.
     """
 
     def __init__(
@@ -65,9 +71,12 @@ class Local:
         devices: int = 1,
         per_gpu: int | None = None,
         gpus: Sequence[str] | None = None,
+        trials: int = TRIALS,
     ):
         if (slots is not None and slots < 1) or (per_gpu is not None and per_gpu < 1):
             raise BadInput("--slots and --per-gpu count trials at once: give 1 or more")
+        if not isinstance(trials, int) or trials < 1:
+            raise BadInput(f"option trials={trials} of engine local counts the trials of a process: give 1 or more")
         gpus = visible_gpus() if gpus is None else gpus
         if per_gpu is not None and not gpus:
             raise BadInput("--per-gpu is for GPUs, and there are none to use here: use --slots")
@@ -83,7 +92,9 @@ class Local:
         self.slots = len(self._places)
         self._free = deque(range(self.slots))
         self._queue: deque[Job] = deque()
-        self._running: dict[int, _Running] = {}  # by sentinel
+        self._trials = trials
+        self._running: dict[int, _Worker] = {}  # by sentinel
+        self._idle: dict[int, _Worker] = {}  # by place
         self._failed: list[Ended] = []  # that could not be started
         # Windows has no fork; there each trial starts Python and imports torch on its own.
         kinds = multiprocessing.get_all_start_methods()
@@ -97,16 +108,20 @@ class Local:
     def __exit__(self, *exception: Any) -> None:
         """Stop what runs: SIGTERM, and after `PATIENCE` seconds, or on Ctrl-C meanwhile, SIGKILL."""
         self._queue.clear()
+        self._running |= {worker.process.sentinel: worker for worker in self._idle.values()}
+        self._idle.clear()
         try:
-            for running in self._running.values():
-                _signal(running.process, signal.SIGTERM)
+            for worker in self._running.values():
+                with suppress(OSError):  # it has just ended
+                    worker.line.send(None)  # no other job, should it end this one well
+                _signal(worker.process, signal.SIGTERM)
             until = time.monotonic() + PATIENCE
             while self._running and (left := until - time.monotonic()) > 0:
                 for sentinel in wait(list(self._running), min(1.0, left)):
                     self._reap(sentinel)
         finally:
-            for running in self._running.values():
-                _signal(running.process, signal.SIGKILL, whole_group=True)
+            for worker in self._running.values():
+                _signal(worker.process, signal.SIGKILL, whole_group=True)
             for sentinel in list(self._running):
                 self._reap(sentinel)
 
@@ -116,47 +131,93 @@ class Local:
 
     def ended(self, timeout: float) -> list[Ended]:
         if not self._failed:
-            wait(list(self._running), timeout)
+            wait(self._ears(), timeout)
         over, self._failed = self._failed, []
-        over += [self._reap(sentinel) for sentinel in wait(list(self._running), 0)]
+        ready = set(wait(self._ears(), 0))
+        for sentinel, worker in list(self._running.items()):
+            if worker.line in ready:
+                over += self._hear(worker)
+            if sentinel in ready and sentinel in self._running:
+                over.append(self._reap(sentinel))
         self._begin()
         return over
+
+    def _ears(self) -> list[Any]:
+        """What becomes ready when something happens."""
+        lines = [worker.line for worker in self._running.values() if worker.told is None]
+        return [*self._running, *lines]
 
     def _begin(self) -> None:
         """Start what is queued, as far as there are free places."""
         while self._queue and self._free:
-            job = self._queue.popleft()
+            job, place = self._queue.popleft(), self._free[0]
             log = log_of(job)
             before = size(log)
-            answer, tell = self._context.Pipe(duplex=False)
-            environment = {**os.environ, **self._places[self._free[0]]}
-            process = self._context.Process(target=_child, args=(job, log, environment, tell), name=f"trial {job.id}")
             try:
-                process.start()
+                worker = self._worker(place, job, log, before)
             except (OSError, EOFError) as error:
                 self._failed.append(Ended(job.id, f"no process could be started ({error})", "OSError"))
                 continue
-            finally:
-                tell.close()
-            place = self._free.popleft()
-            self._running[process.sentinel] = _Running(job, process, answer, place, log, before)
+            self._free.popleft()
+            self._running[worker.process.sentinel] = worker
+            with suppress(OSError):  # it has just died, and its sentinel will say so
+                worker.line.send(job)
+
+    def _worker(self, place: int, job: Job, log: Path, before: int) -> _Worker:
+        """The process of that place, if there is one and it lives; else a new one. Raises OSError, EOFError."""
+        if (worker := self._idle.pop(place, None)) is not None:
+            if not wait([worker.process.sentinel], 0):
+                return replace(worker, job=job, log=log, log_from=before)
+            _collect(worker)
+        line, end = self._context.Pipe()
+        environment = {**os.environ, **self._places[place]}
+        process = self._context.Process(target=serve, args=(end, environment, self._trials), name=f"place {place}")
+        try:
+            process.start()
+        except (OSError, EOFError):
+            line.close()
+            raise
+        finally:
+            end.close()
+        return _Worker(process, line, place, job, log, before)
+
+    def _hear(self, worker: _Worker) -> list[Ended]:
+        """What a worker says: that its job has ended well; of other ends its own tells."""
+        try:
+            answer: Answer = worker.line.recv()
+        except (EOFError, OSError):  # it has died
+            worker.told = _UNSAID
+            return []
+        if not answer.stays:
+            worker.told = answer.ended
+            return []
+        del self._running[worker.process.sentinel]
+        self._idle[worker.place] = worker
+        self._free.append(worker.place)
+        return [answer.ended]
 
     def _reap(self, sentinel: Any) -> Ended:
-        running = self._running.pop(sentinel)
-        running.process.join()
-        self._free.append(running.place)
-        log = tail(running.log, running.log_from)
-        said = None
-        with suppress(EOFError, OSError):
-            said = running.answer.recv() if running.answer.poll() else None
-        running.answer.close()
-        status = running.process.exitcode or 0
-        running.process.close()
-        if said is not None:
-            reason, kind = said
-            return Ended(running.job.id, reason, kind, log if reason else "")
-        reason, kind = without_a_word(status, log)
-        return Ended(running.job.id, reason, kind, log)
+        """How the job of a worker that has ended has ended."""
+        worker = self._running.pop(sentinel)
+        self._free.append(worker.place)
+        if worker.told is None:
+            with suppress(EOFError, OSError):
+                worker.told = worker.line.recv().ended if worker.line.poll() else None
+        status = _collect(worker)
+        log = tail(worker.log, worker.log_from)
+        if worker.told is None or worker.told is _UNSAID:
+            reason, kind = without_a_word(status, log)
+            return Ended(worker.job.id, reason, kind, log)
+        return replace(worker.told, log=log) if worker.told.reason else worker.told
+
+
+def _collect(worker: _Worker) -> int:
+    """The status of a process that has ended."""
+    worker.process.join()
+    worker.line.close()
+    status = worker.process.exitcode or 0
+    worker.process.close()
+    return status
 
 
 def _signal(process: BaseProcess, kind: signal.Signals, whole_group: bool = False) -> None:
@@ -167,33 +228,3 @@ def _signal(process: BaseProcess, kind: signal.Signals, whole_group: bool = Fals
             with suppress(ProcessLookupError, PermissionError):  # no group yet
                 os.killpg(process.pid, kind)
         os.kill(process.pid, kind)
-
-
-# What follows happens in the trial's process.
-
-
-def _child(job: Job, log: Path, environment: Mapping[str, str], tell: Connection) -> None:
-    if hasattr(os, "setsid"):
-        os.setsid()  # Ctrl-C in the driver's terminal is for the driver, which tells us
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-    os.environ.clear()
-    os.environ.update(environment)
-    write_into(log)
-    from experiments.work import attempt
-
-    said = attempt(job)
-    with suppress(OSError):  # the driver has gone
-        tell.send((said.reason, said.kind))
-
-
-def _end_with_driver() -> None:
-    """Whatever kills the driver: nothing trains on unseen, so the run saves itself, and the next driver goes on."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None
-    driver.join()  # until the pipe to it breaks
-    with suppress(OSError):
-        print("bnonly: the driver has gone", file=sys.stderr, flush=True)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
-    os.kill(os.getpid(), signal.SIGKILL)

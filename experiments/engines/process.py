@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from bnonly.data.kept import keep_last
 from experiments.engines import Ended, Job
 from experiments.engines.ends import log_of, opened, size, tail, without_a_word, write_into
 
@@ -136,6 +137,7 @@ def main() -> None:
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(jobs, busy), daemon=True).start()
+    keep_last()
     with suppress(KeyboardInterrupt):  # stopped with nothing to do
         while (line := jobs.get()) is not None:
             busy.set()

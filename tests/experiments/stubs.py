@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -44,3 +48,48 @@ def waits(config: RunConfig, folder: RunFolder, until: str) -> None:
 def says(config: RunConfig, folder: RunFolder, variable: str) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "said").write_text(os.environ[variable])
+
+
+def tells(config: RunConfig, folder: RunFolder) -> None:
+    """What it finds of its process."""
+    import torch
+
+    facts = {
+        "pid": os.getpid(),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "left": os.environ.get("LEFT_BEHIND"),
+        "folder": str(Path.cwd()),
+        "threads": torch.get_num_threads(),
+        "drawn": torch.rand(1).item(),
+        "signals": [str(signal.getsignal(kind)) for kind in (signal.SIGINT, signal.SIGTERM)],
+    }
+    folder.path.mkdir(parents=True, exist_ok=True)
+    (folder.path / "told.json").write_text(json.dumps(facts))
+
+
+def litters(config: RunConfig, folder: RunFolder) -> None:
+    """`tells`, and then changes everything that it told of."""
+    import torch
+
+    tells(config, folder)
+    os.environ["LEFT_BEHIND"] = os.environ["CUDA_VISIBLE_DEVICES"] = "a trial's"
+    os.chdir("/")
+    torch.set_num_threads(3)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("said by the one that litters")
+
+
+def leaves_a_process(config: RunConfig, folder: RunFolder) -> None:
+    tells(config, folder)
+    subprocess.Popen(["sleep", "3"])
+
+
+def leaves_a_thread(config: RunConfig, folder: RunFolder) -> None:
+    tells(config, folder)
+    threading.Thread(target=time.sleep, args=[1]).start()
+
+
+def hoards(config: RunConfig, folder: RunFolder) -> None:
+    """Keeps more memory than a process may have for the next trial."""
+    tells(config, folder)
+    sys.modules["hoard"] = bytearray(b"x") * (5 << 28)  # type: ignore[assignment]
