@@ -33,10 +33,10 @@ class State:
 def trained_state(net: nn.Module) -> dict[str, Tensor]:
     """What distinguishes a network from its seed: `trained/NAME` of the parameters that train, `buffer/NAME` of all
     buffers (running statistics move in every layer, whatever trains)."""
-    buffers = {name for name in net.state_dict() if name in dict(net.named_buffers())}
+    buffers, stored = dict(net.named_buffers()), net.state_dict().keys()
     return {
         **{f"trained/{name}": p.detach() for name, p in net.named_parameters() if p.requires_grad},
-        **{f"buffer/{name}": b for name, b in net.named_buffers() if name in buffers},
+        **{f"buffer/{name}": b for name, b in buffers.items() if name in stored},
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+@cache  # what this process has loaded does not change when the checkout does
 def _revision() -> str | None:
     """Of the checkout this package runs from, with + where it has changes; None from a wheel."""
     root = Path(bnonly.__file__).parent.parent
