@@ -78,6 +78,10 @@ class TrainingConfig(Section):
     sync_bn: bool = False
     """BatchNorm takes its statistics over the whole batch (true) or, as in the paper's code, over each device's share
     of it, running statistics being the first device's (false)."""
+    bn_statistics: Literal["batch", "frozen"] = "batch"
+    """What BatchNorm normalises by while training: the batch's own statistics, as in the paper (batch), or running
+    statistics that are estimated in one pass over the first epoch's batches, before the first step, and then kept
+    (frozen)."""
     save_every: Annotated[PositiveFloat, Hint(unit="minutes")] = 10.0
     """Time between two saves within an epoch; each epoch's end is saved besides."""
     keep_gamma_every: Annotated[PositiveInt, Hint(unit="epochs")] = 10

@@ -137,17 +137,26 @@ class Batches:
             if len(self.labels[part]):
                 yield self._normalised(self._windows[part, self.how.crop, self.how.crop]), self.labels[part]
 
+    @property
+    def augmented(self) -> bool:
+        """Whether an image differs from epoch to epoch."""
+        return self.how.crop > 0 or self.how.flip
+
+    def order(self, epoch: int) -> Tensor:
+        """The epoch's order of all images, int64 [images], on the device; a step takes the next `batch_size`."""
+        order = bngen.permutation(self.seed, bngen.stream_number(bngen.ORDER, 0, epoch), self.images)
+        return torch.from_numpy(order).to(self.device)
+
     def _part(self, start: int) -> slice:
         return slice(start + self.share.rank, min(start + self.batch_size, self.images), self.share.of)
 
     def _draws(self, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         count, device = self.images, self.labels.device
-        order = bngen.permutation(self.seed, bngen.stream_number(bngen.ORDER, 0, epoch), count)
         words = bngen.Stream(self.seed, bngen.stream_number(bngen.AUGMENTATION, 0, epoch)).words(3 * count)
         top, left = (bngen.below(words[i * count : (i + 1) * count], 2 * self.how.crop + 1) for i in range(2))
         flip = words[2 * count :] >= np.uint32(1 << 31) if self.how.flip else None
-        place, top, left = (torch.from_numpy(draw).to(device) for draw in (order, top, left))
-        return place, top, left, None if flip is None else torch.from_numpy(flip).to(device)
+        top, left = (torch.from_numpy(draw).to(device) for draw in (top, left))
+        return self.order(epoch), top, left, None if flip is None else torch.from_numpy(flip).to(device)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         return self._normalise(pixels.permute(0, 3, 1, 2) if self.how.channels_last else pixels)

@@ -147,7 +147,7 @@ def _train(module: GroupTraining, device: torch.device, classes: int) -> None:
     except Exception as error:
 
         def advice() -> str:
-            if module.last_shape is None or module.team.count > 1:
+            if module.last_shape is None or module.shown or module.team.count > 1:
                 return "halve it"
             return fitting_batch(module.config, classes, list(module.last_shape), device)
 

@@ -21,7 +21,7 @@ from bnonly.files import write_safetensors
 from bnonly.measure.accuracy import Score, autocast, evaluate, score, tally
 from bnonly.measure.gamma import betas, gammas, sparsity
 from bnonly.runs import RunFolder
-from bnonly.training import checkpoint
+from bnonly.training import checkpoint, frozen
 from bnonly.training.agreement import Agreement
 from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
@@ -38,8 +38,8 @@ class GroupTraining(lightning.LightningModule):
 
     The position (epoch, step) is the module's own, and the data's order follows from it, so training goes on from a
     checkpoint to the bit. An epoch ends with an evaluation, a line in metrics.jsonl and a new checkpoint, in that
-    order. BatchNorm stays in train mode while training, whatever trains. Of several processes (`team`) each takes its
-    share of every batch, and the first one writes.
+    order. BatchNorm is in train mode while training, whatever trains, but where its statistics are frozen. Of several
+    processes (`team`) each takes its share of every batch, and the first one writes.
 
     still_ours: called before anything is written; raises where the run's folder may no longer be written to.
     """
@@ -73,6 +73,7 @@ class GroupTraining(lightning.LightningModule):
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
         self.last_shape: torch.Size | None = None  # of a step's images
         self.before_training: Callable[[], None] = lambda: None  # called when Lightning has set itself up
+        self.shown = ""  # path of what batches go through: the network, or its output layer alone
         self._since: float | None = None  # when training began or went on in this epoch
         self._saved = time.monotonic()
         self._under_way = False  # between a step's begin and its end
@@ -96,7 +97,7 @@ class GroupTraining(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._since = time.perf_counter()
-        self.net.train()
+        frozen.train_mode(self.net, self.config.training.bn_statistics)
 
     def training_step(self, batch: Iterator[tuple[Tensor, Tensor]], batch_idx: int) -> None:
         """A run of steps: what Lightning calls a batch is a few of ours, since each of its turns has a price."""
@@ -120,8 +121,7 @@ class GroupTraining(lightning.LightningModule):
             # Of an unfinished step only BatchNorm's running statistics have changed.
             self._before = {n: b.clone() for n, b in self.net.named_buffers()} if self._step_seconds > _SLOW else None
         with autocast(images.device, self.config.training.precision):
-            logits = self.net(images)
-        logits = logits.float()
+            logits = self.net.get_submodule(self.shown)(images).float()
         loss = cross_entropy(logits, labels, label_smoothing=self.config.training.label_smoothing)
         if self.optimizer is not None:
             self.optimizer.zero_grad()
@@ -189,7 +189,8 @@ class GroupTraining(lightning.LightningModule):
         epoch = 0 if start else self.position_epoch + 1
         self._check_values(f"epoch {epoch}, its last step")
         self.team.take_from_first(self.net.buffers())
-        test = evaluate(self.net, self.test_batches.in_order(), self.config.training.precision, self.team.sum)
+        shown, precision = self.net.get_submodule(self.shown), self.config.training.precision
+        test = evaluate(shown, self.test_batches.in_order(), precision, self.team.sum)
         train = None if start else score(self.sums)
         record = {
             "epoch": epoch,
@@ -277,6 +278,7 @@ class GroupTraining(lightning.LightningModule):
 
     def begin(self) -> None:
         """Tell the listeners where the run stands; evaluate what was trained and not yet evaluated."""
+        frozen.settle(self)
         for listener in self.listeners:
             listener.begin(self.train_batches.images, self.record, self.sums, self.net)
         if (self.record is None and not self.position_step) or self.position_step == self.train_batches.steps:

@@ -30,6 +30,7 @@ GOLDEN_IDS = [
         "825870e623",
     ),
     ({"data": CIFAR, "speed": "fast", "group": "bn+output"}, "bdd4b60fb7"),
+    ({"group": "output", "training": {"bn_statistics": "frozen"}}, "bc6d255f4c"),
 ]
 
 
