@@ -8,12 +8,13 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -103,6 +104,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, NDArray[np.generic]], fa
 
     facts: plain values, kept as JSON under the one metadata key "bnonly" (of several, safetensors mixes the order).
     """
+    import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bnonly.errors import BadInput, InUse, RunRefused
 from bnonly.files import write_atomically
 
@@ -33,6 +31,8 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None], what: str = ""):
+        from filelock import FileLock
+
         self._folder, self._say = folder, say
         self._holder, lock = _files(folder, what)
         self._file = FileLock(lock)
@@ -46,6 +46,8 @@ class FolderLock:
 
     def acquire(self) -> None:
         """Raises InUse, naming process and host, where another has the folder; BadInput where nobody can."""
+        from filelock import Timeout
+
         locks = True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

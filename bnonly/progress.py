@@ -1,22 +1,17 @@
-"""Progress of long work: a bar in a terminal, lines otherwise. Always on standard error."""
+"""Progress of long work: a bar in a terminal, lines otherwise. Always on standard error. rich is imported when there
+is something to say.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -25,6 +20,8 @@ _SECONDS_A_LINE = 30.0
 
 def console() -> Console:
     """Standard error as it is now (tests and pipes replace it)."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -36,6 +33,8 @@ def track(items: Iterable[Item], total: int, what: str, *, quiet: bool = False) 
             out.print(what, markup=False)
         yield from items
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True) as bar:
         yield from bar.track(items, total=total, description=what)
@@ -85,6 +84,15 @@ def transfer(what: str) -> Iterator[Transfer]:
     if not out.is_terminal:
         yield Transfer(what, out, None)
         return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=out, transient=True) as bar:

@@ -6,15 +6,16 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 from bnonly.errors import BadInput
 from experiments.engines import ENGINES
 from experiments.grid import EXPERIMENTS, PRESETS, By, assignments, experiment, trials
-from experiments.gridfile import Grid, last_preset, read
-from experiments.status import STATES, Board
-from experiments.watch import HEADS, cells, outlook
+
+if TYPE_CHECKING:
+    from experiments.gridfile import Grid
+    from experiments.status import Board
 
 ACTIONS = ("list", "show", "run", "status")
 
@@ -75,6 +76,8 @@ def main(argv: list[str]) -> int:
 
 def grids(options: argparse.Namespace) -> list[Grid]:
     """Those that are named, expanded under --preset and --set. Raises BadInput."""
+    from experiments.gridfile import Grid
+
     preset = options.preset or "smoke"
     return [Grid.of(name, preset, options.out, options.set) for name in dict.fromkeys(options.names)]
 
@@ -144,6 +147,9 @@ def _plain(values: Sequence[Any]) -> list[Any]:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from experiments.gridfile import Grid, last_preset, read
+    from experiments.status import Board
+
     told: list[dict[str, Any]] = []
     for name in dict.fromkeys(options.names):
         experiment(name)  # refuses an unknown name before any folder is looked for
@@ -161,6 +167,8 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _standing(grid: Grid, board: Board) -> dict[str, Any]:
+    from experiments.status import STATES
+
     counts = board.counts()
     return {
         "experiment": grid.name,
@@ -175,6 +183,8 @@ def _standing(grid: Grid, board: Board) -> dict[str, Any]:
 
 
 def _print(grid: Grid, board: Board, orphans: str) -> None:
+    from experiments.watch import HEADS, cells, outlook
+
     rows = [cells(row) for row in board.rows.values()]
     widths = [max(len(row[column]) for row in [list(HEADS), *rows]) for column in range(len(HEADS))]
     left = {"network", "group", "state"}

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import Parser, validated
+from bnonly.config.layers import validated
+from bnonly.config.parser import Parser
 from bnonly.errors import BnonlyError
 from bnonly.files import write_atomically
 from bnonly.progress import console

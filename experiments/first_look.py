@@ -20,7 +20,7 @@ from typing import Any
 
 from analysis import published
 from bnonly.config import RunConfig
-from bnonly.config.command_line import validated
+from bnonly.config.layers import validated
 from bnonly.errors import guarded
 from bnonly.files import write_atomically
 from bnonly.runs import RunFolder

@@ -1,4 +1,5 @@
-"""Grids: an experiment's question, and the runs that answer it, expanded to validated configurations. Without torch.
+"""Grids: an experiment's question, and the runs that answer it, expanded to validated configurations. Without torch;
+the configuration is imported when a grid is expanded.
 
 An experiment is a module of this folder that holds `EXPERIMENT`; its name is the module's. Layers of a run's fields,
 later ones win: the experiment's `fields`, configs/presets/PRESET.yaml, the point of the grid, `--set`.
@@ -11,15 +12,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import yaml
-
-from bnonly.config import RunConfig
-from bnonly.config.command_line import nested, read_yaml, validated
 from bnonly.config.names import did_you_mean, nearest
 from bnonly.errors import BadInput
-from bnonly.runs import RunFolder
+
+if TYPE_CHECKING:
+    from bnonly.config import RunConfig
+    from bnonly.runs import RunFolder
 
 PRESETS = ("smoke", "cpu", "gpu", "paper")
 _HERE = Path(__file__).parent
@@ -74,6 +74,8 @@ class Trial:
 
     @property
     def folder(self) -> RunFolder:
+        from bnonly.runs import RunFolder
+
         return RunFolder.of(self.config)
 
     @property
@@ -134,6 +136,8 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
 
     Raises BadInput for an unknown experiment, preset or field, and for values that no run can have.
     """
+    from bnonly.config.layers import nested, read_yaml, validated
+
     what, fields = experiment(name), assignments(given)
     if preset not in PRESETS:
         raise BadInput(f"unknown preset {preset!r}: there are {', '.join(PRESETS)}")
@@ -159,6 +163,8 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
 
 def assignments(given: Sequence[str]) -> dict[str, Any]:
     """`field=value` texts as fields by dotted name, values read as YAML. Raises BadInput."""
+    import yaml
+
     fields: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

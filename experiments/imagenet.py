@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.grid import By, Experiment
-from experiments.pictures import make_folders
 
 _SIZE = 32  # pixels, of the pictures of the smoke preset
 
@@ -29,6 +28,8 @@ def _located(preset: str, out: Path) -> Mapping[str, Any]:
 
 def _prepare(preset: str, out: Path) -> None:
     if preset == "smoke":
+        from experiments.pictures import make_folders
+
         make_folders(_made(out), size=_SIZE)
 
 

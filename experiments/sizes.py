@@ -27,7 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import Parser, validated
+from bnonly.config.layers import validated
+from bnonly.config.parser import Parser
 from bnonly.errors import BadInput, BnonlyError, guarded
 from bnonly.networks.registry import parse
 from bnonly.progress import console, track

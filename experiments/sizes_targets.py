@@ -81,7 +81,7 @@ def _measured(rows: list[dict[str, Any]], depth: int, hows: list[dict[str, Any]]
 
 
 def _untrained(depth: int, hows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
+    from bnonly.data.colours import IMAGENET_MEAN, IMAGENET_STD
     from bnonly.seedfile.header import Input
     from bnonly.seedfile.saving import How, pack
 

@@ -5,21 +5,13 @@ it is the same for every engine.
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Protocol
-
-from rich.console import Group
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from bnonly.errors import printable
 from bnonly.progress import console
 from experiments.status import Board, Row, clock
 
 _SECONDS_A_LINE = 60.0
-_RECENT = 5  # rows of what ended last
 
 
 class Watch(Protocol):
@@ -41,7 +33,11 @@ class Watch(Protocol):
 
 
 def watch(title: str, board: Board) -> Watch:
-    return Pane(title, board) if console().is_terminal else Lines(title, board)
+    if not (out := console()).is_terminal:
+        return Lines(title, board)
+    from experiments.pane import Pane
+
+    return Pane(title, board, out)
 
 
 def outlook(board: Board, running: int, slots: int) -> str:
@@ -74,61 +70,11 @@ class Lines:
 
     def ended(self, row: Row, said: str = "") -> None:
         done = self._board.counts()["done"]
-        self.say(f"{self._title} {done}/{len(self._board.rows)}  {row.name}  {_how(row)}{said}")
+        self.say(f"{self._title} {done}/{len(self._board.rows)}  {row.name}  {how(row)}{said}")
 
     def say(self, sentence: str) -> None:
         self._said = time.monotonic()
         self._console.print(printable(sentence), markup=False)
-
-
-class Pane:
-    """The trials under way and those that ended last, a bar over all, and the time left."""
-
-    def __init__(self, title: str, board: Board):
-        self._board, self._console = board, console()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-        )
-        self._bar = Progress(*columns, console=self._console)
-        self._task = self._bar.add_task(title, total=len(board.rows), facts="")
-        self._recent: deque[str] = deque(maxlen=_RECENT)  # ids
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> Pane:
-        self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._live.stop()
-
-    def look(self, running: int, slots: int) -> None:
-        done = self._board.counts()["done"]
-        self._bar.update(self._task, completed=done, facts=outlook(self._board, running, slots))
-        self._live.update(Group(self._table(), self._bar), refresh=True)
-
-    def ended(self, row: Row, said: str = "") -> None:
-        if row.id in self._recent:
-            self._recent.remove(row.id)
-        self._recent.append(row.id)
-        if row.reason:
-            self.say(f"{row.name}  {_how(row)}{said}")
-
-    def say(self, sentence: str) -> None:
-        self._console.print(printable(sentence), markup=False)
-
-    def _table(self) -> Table:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for head in HEADS:
-            table.add_column(head, justify="left" if head in ("network", "group", "state") else "right", no_wrap=True)
-        rows = self._board.rows
-        now = [row for row in rows.values() if row.state == "running"]
-        room = max(1, self._console.height - _RECENT - 4)
-        for row in [*(rows[name] for name in self._recent if rows[name] not in now), *now[:room]]:
-            table.add_row(*(Text(cell) for cell in cells(row)))
-        return table
 
 
 HEADS = ("network", "group", "seed", "state", "epoch", "top-1", "images/s", "left")
@@ -148,7 +94,8 @@ def cells(row: Row) -> list[str]:
     ]
 
 
-def _how(row: Row) -> str:
+def how(row: Row) -> str:
+    """How a trial ended, as a clause."""
     if row.reason:
         return f"failed: {row.reason}"
     top1 = f", top-1 {row.top1:.2%}" if row.top1 is not None else ""

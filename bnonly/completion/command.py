@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bnonly.completion.scripts import SHELLS
-from bnonly.config.command_line import Parser
+from bnonly.config.parser import Parser
 
 HOW = """\
 in bash, in ~/.bashrc:                     eval "$(bnonly completion bash)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bnonly.config.command_line import Parser
+from bnonly.config.parser import Parser
 from bnonly.config.reference import page
 from bnonly.config.schema import layer_schema
 from bnonly.files import write_atomically

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from bnonly.config.base import Hint, Section
-from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
+from bnonly.data.colours import IMAGENET_MEAN, IMAGENET_STD
 
 Bounds = Annotated[tuple[PositiveFloat, PositiveFloat], Hint(form="LEAST,MOST")]
 Channels = Annotated[tuple[float, float, float], Hint(form="R,G,B")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,7 +82,7 @@ class RunConfig(Section):
 
         Defaults are left out so that an option added later does not rename the runs made before it.
         """
-        defaults, own = RunConfig.model_construct().flat(), self.flat()
+        defaults, own = _defaults(), self.flat()
         return {
             name: value
             for name, value in own.items()
@@ -98,6 +99,11 @@ class RunConfig(Section):
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+@cache
+def _defaults() -> dict[str, Any]:
+    return RunConfig.model_construct().flat()
+
+
 def expand_speed(values: dict[str, Any]) -> dict[str, Any]:
     """`speed` replaced by what it stands for; fields given beside it win. An unknown speed stays, to be refused."""
     speed, training = values.get("speed"), values.get("training", {})
@@ -108,7 +114,7 @@ def expand_speed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields by dotted name; `command_line.nested` the other way round."""
+    """Nested fields by dotted name; `layers.nested` the other way round."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and key != "optimizer_options":

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD, Images
+from bnonly.data.colours import IMAGENET_MEAN, IMAGENET_STD
+from bnonly.data.images import Images
 from bnonly.errors import BadInput
 from bnonly.randomness import bngen
 

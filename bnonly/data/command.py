@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 from bnonly.data.cores import usable_cores
 from bnonly.data.folder import opened
 from bnonly.data.listing import ImageFiles, listed

@@ -13,9 +13,6 @@ from bnonly.data.listing import ImageFiles
 from bnonly.errors import BadInput
 from bnonly.randomness import bngen
 
-# ImageNet's statistics by colour, in [0, 1], which the paper's code uses for CIFAR-10 too.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class Images:

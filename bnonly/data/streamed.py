@@ -22,8 +22,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from bnonly.data.batches import WHOLE, Normalise, Share
+from bnonly.data.colours import IMAGENET_MEAN, IMAGENET_STD
 from bnonly.data.folder import opened
-from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD
 from bnonly.data.listing import ImageFiles
 from bnonly.errors import BadInput, TrainingFailed
 from bnonly.randomness import bngen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 from bnonly.progress import console
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 from bnonly.config.schema import entries
 from bnonly.config.words import form, help_text
 from bnonly.examine.subject import Subject, subject

@@ -10,9 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
@@ -20,6 +18,9 @@ from bnonly.examine.subject import Subject, of_run
 from bnonly.files import read_object, write_atomically, write_safetensors
 from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.runs import RunFolder
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAME, ARRAYS = "measures.json", ".safetensors"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import nested, validated
+from bnonly.config.layers import nested, validated
 from bnonly.config.run import NOT_IN_ID
 from bnonly.errors import BadInput
 from bnonly.progress import console

@@ -1,6 +1,6 @@
 """Which channels a clamping sets to zero: by a bound on |gamma|, or a share of them by size or at random.
 
-Without torch.
+Without torch; numpy where channels are chosen.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal, get_args
 
 from bnonly.errors import BadInput
-from bnonly.randomness import bngen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Way = Literal["below", "smallest", "largest", "random"]
 Scope = Literal["network", "layer"]
@@ -85,6 +85,8 @@ def chosen(gammas: Sequence[NDArray[np.floating]], point: Point) -> NDArray[np.b
     equally near the even one). Of equal |gamma| the earlier channel comes first, from either end. Random channels
     are the first of one order of all, drawn by bngen-1: with one seed a larger share holds the smaller.
     """
+    import numpy as np
+
     if point.way == "below":
         # The bound in gamma's own precision, as everywhere.
         return np.concatenate([np.abs(gamma) < gamma.dtype.type(point.amount) for gamma in gammas])
@@ -94,6 +96,10 @@ def chosen(gammas: Sequence[NDArray[np.floating]], point: Point) -> NDArray[np.b
 
 
 def _share(gamma: NDArray[np.floating], point: Point, place: int) -> NDArray[np.bool_]:
+    import numpy as np
+
+    from bnonly.randomness import bngen
+
     if point.way == "random":
         assert point.seed is not None, "a Point checks it"
         order = bngen.permutation(point.seed, bngen.stream_number(bngen.CLAMPING, place), len(gamma))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from bnonly.networks.registry import IMAGENET_STAGES
-from bnonly.randomness.values import Entry, Part
+from bnonly.randomness.entry import Entry, Part
 
 
 def cifar_resnet(depth: int, factor: int = 1, *, classes: int = 10) -> Iterator[Entry]:

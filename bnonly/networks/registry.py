@@ -14,7 +14,7 @@ from bnonly.errors import BadInput
 if TYPE_CHECKING:
     from torch import nn
 
-    from bnonly.randomness.values import Entry
+    from bnonly.randomness.entry import Entry
 
 IMAGENET_STAGES = {
     18: (1, (2, 2, 2, 2)),

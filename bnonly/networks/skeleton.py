@@ -14,8 +14,8 @@ from torch import nn
 
 from bnonly.networks import Origin
 from bnonly.networks.registry import parse
+from bnonly.randomness.entry import Entry
 from bnonly.randomness.plan import BATCH_NORMS
-from bnonly.randomness.values import Entry
 
 
 def grow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
-from bnonly.config.command_line import Parser
+from bnonly.config.parser import Parser
 from bnonly.randomness import bngen
 
 

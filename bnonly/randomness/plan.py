@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnonly.errors import BadInput
-from bnonly.randomness.values import Entry, Part
+from bnonly.randomness.entry import Entry, Part
 
 BATCH_NORMS = (_BatchNorm,)
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -1,39 +1,13 @@
-"""One parameter's initial values: its entry in the plan, and the numbers that the seed gives it. Without torch."""
+"""One parameter's initial values: the numbers that the seed gives its entry in the plan. Without torch."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from math import prod
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnonly.randomness import bngen
+from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
-
-Role = Literal["weight", "bias", "gamma", "beta"]
-Part = Literal["", "output", "shortcut"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta.
-
-    part: "output" or "shortcut" where the network declares its layer so, else "".
-    """
-
-    index: int
-    name: str
-    role: Role
-    shape: tuple[int, ...]
-    fan_in: int = 0
-    fan_out: int = 0
-    part: Part = ""
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
 
 
 def values(

@@ -14,8 +14,8 @@ from bnonly.errors import BadInput
 from bnonly.groups import parse_group
 from bnonly.networks.registry import Architecture
 from bnonly.networks.registry import parse as parse_architecture
+from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
-from bnonly.randomness.values import Entry
 from bnonly.seedfile import codecs, container, header
 from bnonly.seedfile.errors import (
     CorruptFile,

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnonly.randomness import bngen
+from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
-from bnonly.randomness.values import Entry, values
+from bnonly.randomness.values import values
 
 _WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than the work
 

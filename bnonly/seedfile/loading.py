@@ -15,8 +15,8 @@ from torch import nn
 from bnonly.networks import Origin
 from bnonly.networks.folded import fold
 from bnonly.networks.skeleton import grow
+from bnonly.randomness.entry import Entry
 from bnonly.randomness.plan import BATCH_NORMS
-from bnonly.randomness.values import Entry
 from bnonly.seedfile import probe
 from bnonly.seedfile.contents import Contents, Limits, open_file
 from bnonly.seedfile.errors import SeedFileError

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from bnonly.groups import random_count
-from bnonly.randomness.values import Entry
+from bnonly.randomness.entry import Entry
 
 Source = Literal["seed", "file", "seed+file"]
 

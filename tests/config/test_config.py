@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from bnonly.config import RunConfig
-from bnonly.config.command_line import parse_run, read_yaml, run_parser, validated
+from bnonly.config.command_line import parse_run, run_parser
+from bnonly.config.layers import read_yaml, validated
 from bnonly.errors import BadInput
 
 CONFIGS = Path(__file__).parents[2] / "configs"

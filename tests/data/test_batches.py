@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 
 from bnonly.data.batches import Batches, Preparation
-from bnonly.data.images import IMAGENET_MEAN, IMAGENET_STD, Dataset, Images
+from bnonly.data.colours import IMAGENET_MEAN, IMAGENET_STD
+from bnonly.data.images import Dataset, Images
 from bnonly.errors import BadInput
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bnonly.config.command_line import nested
+from bnonly.config.layers import nested
 from bnonly.errors import BadInput
 from experiments import grid
 from experiments.grid import By, Experiment, experiment, trials

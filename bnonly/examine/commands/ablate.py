@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.parser import Parser
 from bnonly.examine.ablating import NAME, SCORES, ablate, rows
 from bnonly.examine.flags import add_subject, amount, given_subject, written
 from bnonly.examine.places import output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bnonly.config.command_line import Parser
+from bnonly.config.parser import Parser
 from bnonly.examine.flags import add_subject, amount, given_subject, written
 from bnonly.examine.measuring import NAME, measure
 from bnonly.examine.places import output

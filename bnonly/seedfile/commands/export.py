@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 from bnonly.progress import console
 from bnonly.runs import RunFolder
 

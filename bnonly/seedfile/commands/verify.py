@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bnonly.config.command_line import Parser, user_path
+from bnonly.config.parser import Parser, user_path
 
 
 def parser() -> Parser:

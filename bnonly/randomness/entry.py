@@ -1,0 +1,30 @@
+"""One parameter's entry in the plan. Without torch or numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+Role = Literal["weight", "bias", "gamma", "beta"]
+Part = Literal["", "output", "shortcut"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta.
+
+    part: "output" or "shortcut" where the network declares its layer so, else "".
+    """
+
+    index: int
+    name: str
+    role: Role
+    shape: tuple[int, ...]
+    fan_in: int = 0
+    fan_out: int = 0
+    part: Part = ""
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
