@@ -96,7 +96,7 @@ class Local:
         self._running: dict[int, _Worker] = {}  # by sentinel
         self._idle: dict[int, _Worker] = {}  # by place
         self._failed: list[Ended] = []  # that could not be started
-        # Windows has no fork; there each trial starts Python and imports torch on its own.
+        # Windows has no fork; there each process starts Python and imports torch on its own.
         kinds = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -87,9 +86,3 @@ def leaves_a_process(config: RunConfig, folder: RunFolder) -> None:
 def leaves_a_thread(config: RunConfig, folder: RunFolder) -> None:
     tells(config, folder)
     threading.Thread(target=time.sleep, args=[1]).start()
-
-
-def hoards(config: RunConfig, folder: RunFolder) -> None:
-    """Keeps more memory than a process may have for the next trial."""
-    tells(config, folder)
-    sys.modules["hoard"] = bytearray(b"x") * (5 << 28)  # type: ignore[assignment]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bnonly.runs import RunFolder
+from experiments.engines import worker
 from experiments.engines.local import Local
 from tests.experiments.trials import all_ended, config, job, until
 
@@ -47,11 +48,22 @@ def test_a_process_is_replaced_after_some_trials(tmp_path):
     assert pids[0] == pids[1] and pids[2] == pids[3] and len(set(pids)) == 3
 
 
-@pytest.mark.parametrize("leaves", ["leaves_a_process", "leaves_a_thread", "hoards"])
+@pytest.mark.parametrize("leaves", ["leaves_a_process", "leaves_a_thread"])
 def test_a_process_in_which_something_was_left_is_replaced(tmp_path, leaves):
     with Local(slots=1, gpus=()) as engine:
         (first, second), ends = performed(engine, job(tmp_path, leaves), job(tmp_path, "tells", 1))
     assert first["pid"] != second["pid"] and not any(ended.reason for ended in ends)
+
+
+def test_too_much_memory_is_something_left(monkeypatch):
+    monkeypatch.setattr(worker, "_MUCH", 1 << 26)
+    monkeypatch.setattr(worker, "_has_children", lambda: False)  # as this process may
+    place = worker._Place({})
+    assert place.tidied()
+    hoard = bytearray(b"x") * (1 << 27)
+    assert not place.tidied()
+    del hoard
+    assert place.tidied()
 
 
 def test_a_process_that_dies_with_nothing_to_do_costs_no_trial(tmp_path):
