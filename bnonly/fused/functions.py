@@ -181,7 +181,9 @@ def _forward(
     sums: [2, C], of y and of its squares, if they are known.
     """
     mean, variance, momentum = norm.running_mean, norm.running_var, norm.momentum
-    assert mean is not None and variance is not None and momentum is not None
+    assert mean is not None and variance is not None and norm.num_batches_tracked is not None
+    if momentum is None:  # the mean of all batches so far
+        momentum = 1.0 / max(1.0, float(norm.num_batches_tracked))
     channels = y.shape[1]
     if kernel := _kernel("forward", y, gamma, beta, mean, variance):
         statistics = torch.empty(4, channels, dtype=gamma.dtype)

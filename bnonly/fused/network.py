@@ -72,6 +72,5 @@ def _is_plain(part: nn.Module) -> bool:
     return (
         len(norms) == len(convolutions)
         and all(type(norm) is BatchNorm2d and norm.affine and norm.track_running_stats for norm in norms)
-        and all(norm.momentum is not None for norm in norms)
         and all(layer.bias is None and layer.padding_mode == "zeros" for layer in convolutions)
     )

@@ -125,6 +125,19 @@ def test_bfloat16_is_stored_to_nearest(kernels):
     torch.testing.assert_close(outs[1].float(), outs[0].float(), rtol=2**-7, atol=2**-7)
 
 
+def test_running_statistics_without_momentum_are_means_of_all_batches(kernels):
+    seen = []
+    for way in (plain, conv_norm):
+        conv, norm = layers(3, 8, torch.float64)
+        norm.momentum = None
+        for step in range(3):
+            torch.manual_seed(step)
+            way(conv, norm, torch.randn(4, 3, 6, 6, dtype=torch.float64), None, True)
+        seen.append(list(norm.buffers()))
+    for ours, theirs in zip(*seen, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
 def test_a_value_that_is_no_number_is_not_hidden(kernels):
     conv, norm = layers(3, 8, torch.float32)
     x = torch.randn(2, 3, 4, 4)
