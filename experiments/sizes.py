@@ -11,8 +11,8 @@ test images; with --keep only what the table has not yet. Writes sizes.csv (a ro
 the limits set for ResNet-56 and ResNet-866) and sizes.png to experiments/results.
 
 Expect of ResNet-56 a file 185 times smaller than float32 at no loss, 342 times in fp16 within 0.1 points (the whole
-network in int8: 3.8 times), and 720 times with rans at 8 steps, calibrated, within 0.2 points; not calibrated it loses
-3 there, and half a point at 32 steps. Of ResNet-14 117, 188 and, at 16 steps, 227 times.
+network in int8: 3.8 times), and 720 times with rans at 8 steps, calibrated, within 0.2 points; not calibrated it
+loses 3 there, and half a point at 32 steps. Of ResNet-14 117, 188 and, at 16 steps, 227 times.
 """
 
 from __future__ import annotations
