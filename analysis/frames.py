@@ -17,6 +17,7 @@ from analysis.folders import epochs, find, numbers
 from analysis.gammas import gammas
 from analysis.rows import ABLATION, CURVE, MEASURE, ablation_rows, curve_rows, measure_rows, run_row, trial_row
 from analysis.trials import Grid, grid, missing, overview
+from bnonly.errors import BadInput
 from bnonly.files import read_object
 
 _NUMBERS = (
@@ -87,6 +88,7 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
 
 def read(paths: Iterable[Path]) -> Frames:
     """The tables of all runs in these folders. Raises BadInput where there is no folder, or no run in any."""
+    paths = list(paths)
     found = find(paths)
     rows: list[dict[str, Any]] = []
     curves, ablations, measures = [], [], []
@@ -105,8 +107,10 @@ def read(paths: Iterable[Path]) -> Frames:
             measures += [(key, *values) for values in measure_rows(read_object(path / "measures.json"))]
     grids = {path: grid(path) for path in found.grids}
     notes += [f"{path} is no grid that can be read" for path, each in grids.items() if each is None]
-    whole = [each for each in grids.values() if each is not None]
-    runs = _runs([*rows, *_waiting(rows, whole)])
+    whole = [each for each in grids.values() if each is not None and each.trials]
+    if not (rows := [*rows, *_waiting(rows, whole)]):
+        raise BadInput(f"{', '.join(map(str, paths))}: no run is in there, only trials that train nothing")
+    runs = _runs(rows)
     if copies := int(runs.loc[runs["state"] == "done"].duplicated(["experiment", "id"]).sum()):
         notes.append(f"{copies} {'folder is a copy' if copies == 1 else 'folders are copies'} of a run: counted once")
     return Frames(

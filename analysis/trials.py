@@ -41,14 +41,16 @@ class Grid:
 
 
 def grid(path: Path) -> Grid | None:
-    """The grid of a file OUT/EXPERIMENT/grid.PRESET.json; None where it is none."""
+    """The grid of a file OUT/EXPERIMENT/grid.PRESET.json; None where it is none. Trials that train nothing, as those
+    of `speed`, are no runs and left out."""
     plain = read_object(path)
     trials = at(plain, "trials")
     if not isinstance(trials, list):
         return None
     names = (text(at(plain, "experiment")) or path.parent.name, text(at(plain, "preset")))
     sayings = (text(at(plain, "question")), text(at(plain, "expect")))
-    return Grid(*names, *sayings, tuple(_trial(each, names[0]) for each in trials if text(at(each, "id"))))
+    found = (_trial(each, names[0]) for each in trials if text(at(each, "id")))
+    return Grid(*names, *sayings, tuple(each for each in found if "fit" in each.stages))
 
 
 def _trial(plain: dict[str, Any], experiment: str) -> Trial:

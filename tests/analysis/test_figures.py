@@ -12,7 +12,8 @@ from safetensors.numpy import save_file
 from analysis.figures import DRAWINGS, NoData
 from analysis.frames import read
 from analysis.settings import shape
-from tests.analysis.made import config, write_run
+from bnonly.errors import BadInput
+from tests.analysis.made import config, write_grid, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +125,15 @@ def test_depths_are_those_of_the_names(frames):
             if "paper" not in line.get_label() and line.get_label()[0] != "_":
                 assert set(line.get_xdata()) <= {shape("cifar_resnet8").depth, shape("cifar_resnet14").depth}
                 assert all(low < high for low, high in pairwise(line.get_xdata()))
+
+
+def test_trials_that_train_nothing_are_no_runs(tmp_path):
+    """As those of `speed`, whose folders hold no run and never will."""
+    timed, trained = config(tmp_path, "cifar_resnet8", "bn", 7), config(tmp_path, "cifar_resnet8", "bn", 8)
+    write_grid(tmp_path, [timed], experiment="speed", stages=("speed", "pieces"))
+    with pytest.raises(BadInput, match="only trials that train nothing"):
+        read([tmp_path])
+    write_run(trained)
+    frames = read([tmp_path])
+    assert list(frames.runs["id"]) == [trained.id]
+    assert frames.grids.empty and frames.missing.empty and not frames.notes
