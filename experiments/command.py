@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly.config.parser import Parser, user_path
 from bnonly.errors import BadInput
 from experiments.engines import ENGINES
-from experiments.grid import EXPERIMENTS, PRESETS, By, assignments, experiment, trials
+from experiments.grid import EXPERIMENTS, PRESETS, By, Experiment, assignments, experiment, trials
 
 if TYPE_CHECKING:
     from experiments.gridfile import Grid
@@ -129,10 +129,15 @@ def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "fields": fields | {key: str(value) for key, value in assignments(options.set).items()},
         "axes": axes,
         "runs": {preset: _runs(name, preset, options) for preset in chosen},
-        "stages": [f"{stage.task} {dict(stage.options)}" if stage.options else stage.task for stage in what.stages],
+        "stages": _stages(what, options.preset or "cpu"),
         "figures": list(what.figures),
         "command": f"bnonly experiment run {name} --preset {options.preset or 'cpu'} --out {options.out}",
     }
+
+
+def _stages(what: Experiment, preset: str) -> list[str]:
+    stages = what.stages_of(preset)
+    return [f"{stage.task} {dict(stage.options)}" if stage.options else stage.task for stage in stages]
 
 
 def _runs(name: str, preset: str, options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from bnonly.errors import BnonlyError
@@ -11,11 +12,20 @@ from bnonly.progress import console
 from experiments.grid import Experiment, Trial
 
 
-def draw(experiment: Experiment, trials: Sequence[Trial], folder: Path) -> None:
-    """FOLDER/runs.csv, and NAME.svg, NAME.png and NAME.csv for each of the experiment's figures.
+def draw(experiment: Experiment, trials: Sequence[Trial], folder: Path, command: str = "") -> None:
+    """FOLDER/runs.csv, and NAME.svg, NAME.png and NAME.csv for each of the experiment's figures; or the files of the
+    experiment's own `drawing`.
 
     Of these trials alone, wherever they are kept. What cannot be drawn is said, and why; it stops nothing.
     """
+    if experiment.drawing is not None:
+        module, _, name = experiment.drawing.partition(":")
+        try:
+            files = getattr(import_module(module), name)(trials, command)
+            write_together({folder / place: data for place, data in files.items()})
+        except (BnonlyError, OSError) as error:
+            console().print(f"no figures: {error}", markup=False)
+        return
     from analysis.figures import DRAWINGS, NoData, csv, png, svg
     from analysis.frames import read
 

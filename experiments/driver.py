@@ -40,7 +40,8 @@ class Outcome:
 class Driver:
     """Brings trials of a grid to their end through an engine.
 
-    wanted: ids of those to be done. told: whether somebody wants it to stop.
+    wanted: ids of those to be done. told: whether somebody wants it to stop. slots: trials at once, where the engine
+    has more.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Driver:
         engine: Engine,
         watch: Watch,
         told: Told,
+        slots: int | None = None,
     ):
         self._trials = {trial.id: trial for trial in trials}
         self._board, self._engine, self._watch, self._told = board, engine, watch, told
+        self._slots = slots or engine.slots
         self._waiting = deque(wanted)
         self._flying: set[str] = set()
         self._elsewhere: list[str] = []  # another process is at them
@@ -74,14 +77,14 @@ class Driver:
                 time.sleep(_TURN)
             self._look_elsewhere()
             self._board.look(self._flying, self._flying)
-            self._watch.look(len(self._flying), self._engine.slots)
+            self._watch.look(len(self._flying), self._slots)
         return self.outcome
 
     def _begin(self) -> bool:
         """Submit what can begin, as far as there are slots; whether there is, or was, anything to do."""
         moved = False
         for _ in range(len(self._waiting)):
-            if len(self._flying) >= self._engine.slots:
+            if len(self._flying) >= self._slots:
                 return True
             trial = self._trials[self._waiting.popleft()]
             if is_done(trial):

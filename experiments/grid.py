@@ -92,6 +92,9 @@ class Experiment:
     grid is the product, `seed` varying slowest, so that a first whole picture comes early.
     where: keeps a point of the grid; it is given the point's fields by dotted name.
     stages: what is done with each run. figures: names of analysis.figures.FIGURES.
+    slots: trials at once, at most; None: as many as fit.
+    drawing: "module:function" for what no figure of runs shows; called as function(trials, command), where command is
+    the one that made them, it gives files of the experiment's folder by name.
     shares: experiments whose runs serve here too: a point that is theirs under the same preset stays in their folder.
     presets: file of configs/presets that stands in for a preset, where the usual one is for other data.
     located: fields that depend on the preset and the folder of all runs, as the place of data made there.
@@ -103,12 +106,17 @@ class Experiment:
     axes: Mapping[str, Axis]
     figures: tuple[str, ...]
     fields: Mapping[str, Any] = field(default_factory=dict)
-    stages: tuple[Stage, ...] = (FIT,)
+    stages: tuple[Stage, ...] | By[tuple[Stage, ...]] = (FIT,)
+    slots: int | None = None
+    drawing: str | None = None
     shares: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
     where: Callable[[Mapping[str, Any]], bool] = lambda point: True
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
     prepare: Callable[[str, Path], None] = lambda preset, out: None
+
+    def stages_of(self, preset: str) -> tuple[Stage, ...]:
+        return self.stages.of(preset) if isinstance(self.stages, By) else self.stages
 
     def points(self, preset: str) -> Iterator[dict[str, Any]]:
         """The grid's points, fields by dotted name."""
@@ -157,7 +165,7 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
     for point in what.points(preset):
         config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
         at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
-        found.setdefault(config.id, Trial(at_home, what.stages))
+        found.setdefault(config.id, Trial(at_home, what.stages_of(preset)))
     return list(found.values())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bnonly.files import write_atomically
-from experiments.grid import PRESETS, Experiment, Trial, experiment, trials
+from experiments.grid import PRESETS, Experiment, Trial, assignments, experiment, trials
 
 _NAMED = 5  # of orphans
 
@@ -37,6 +37,18 @@ class Grid:
     @property
     def file(self) -> Path:
         return _file(self.folder, self.preset)
+
+    @property
+    def command(self) -> str:
+        """What makes these runs, without this machine's paths."""
+        fields = assignments(self.given)
+        shown = {name: "DATA" if name == "data.path" else value for name, value in fields.items()}
+        return " ".join(
+            [
+                f"bnonly experiment run {self.name} --preset {self.preset}",
+                *(f"--set {name}={value}" for name, value in shown.items()),
+            ]
+        )
 
     def write(self) -> None:
         """Raises BadInput where it cannot be written."""

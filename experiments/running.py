@@ -102,11 +102,12 @@ def _options(given: Sequence[str]) -> dict[str, object]:
 
 def _do(grid: Grid, board: Board, wanted: Sequence[str], engine: Engine, told: Told) -> Outcome:
     began, err = time.monotonic(), console()
+    slots = min(engine.slots, grid.what.slots or engine.slots)
     rest = f", {len(wanted)} of them to do" if len(wanted) < len(grid.trials) else ""
-    err.print(f"{_title(grid)}: {len(grid.trials)} runs{rest}, {engine.slots} at once", markup=False)
+    err.print(f"{_title(grid)}: {len(grid.trials)} runs{rest}, {slots} at once", markup=False)
     grid.what.prepare(grid.preset, grid.out)
     with watch(grid.name, board) as seen:
-        outcome = Driver(grid.trials, wanted, board, engine, seen, told).run()
+        outcome = Driver(grid.trials, wanted, board, engine, seen, told, slots).run()
     counts = {"done": outcome.done, "failed": outcome.failed, "left": outcome.left}
     said = ", ".join(f"{len(ids)} {what}" for what, ids in counts.items() if ids or what != "left")
     err.print(f"{_title(grid)}: {said} in {clock(time.monotonic() - began)}", markup=False)
@@ -124,7 +125,7 @@ def _end(grid: Grid, board: Board, was_run: bool) -> None:
     elif counts["done"]:
         from experiments.drawing import draw
 
-        draw(grid.what, grid.trials, grid.folder)
+        draw(grid.what, grid.trials, grid.folder, grid.command)
 
 
 def _title(grid: Grid) -> str:

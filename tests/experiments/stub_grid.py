@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ from bnonly.files import write_atomically
 from bnonly.runs import RunFolder
 from experiments import grid
 from experiments.engines import Ended, Job
-from experiments.grid import By, Experiment, Stage
+from experiments.grid import By, Experiment, Stage, Trial
 from experiments.work import attempt
 
 NAME = "stub"
@@ -126,3 +126,7 @@ def install(seeds: int = 3, does: Mapping[str, str] | None = None, **changes: An
 def folders(out: Path, preset: str = "smoke") -> list[RunFolder]:
     """Of the stub's runs, in the grid's order."""
     return [trial.folder for trial in grid.trials(NAME, preset, out)]
+
+
+def drawing(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
+    return {"own.txt": f"{len(trials)} by {command}".encode()}

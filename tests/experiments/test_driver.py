@@ -322,3 +322,25 @@ def test_looking_needs_no_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "How does accuracy grow with depth" in done.stdout and "10 waiting" in done.stdout
     assert "nothing to do, 0 runs are done, 10 waiting" in done.stderr
+
+
+@pytest.mark.parametrize(("most", "seen"), [(None, 2), (1, 1)])
+def test_an_experiment_may_want_fewer_at_once(most, seen, tmp_path, monkeypatch, capsys):
+    waiting = []
+    submit = stub_grid.Here.submit
+
+    def counted(self, job):
+        submit(self, job)
+        waiting.append(len(self._queue))
+
+    monkeypatch.setattr(stub_grid.Here, "submit", counted)
+    stub_grid.install(3, slots=most)
+    assert run(tmp_path) == 0
+    assert max(waiting) == seen and f"{seen} at once" in capsys.readouterr().err
+
+
+def test_a_drawing_of_ones_own(tmp_path):
+    stub_grid.install(2, drawing="tests.experiments.stub_grid:drawing")
+    assert run(tmp_path, "--set", "data.path=/secret", "--set", "training.epochs=7") == 0
+    command = "bnonly experiment run stub --preset smoke --set data.path=DATA --set training.epochs=7"
+    assert (tmp_path / "stub" / "own.txt").read_text() == f"2 by {command}"
