@@ -23,6 +23,7 @@ from typing import Any
 
 from bnonly.errors import BadInput, BnonlyError
 from bnonly.progress import track
+from experiments.memory import resident
 
 NETWORKS = ("cifar_resnet866", "cifar_wrn14_32")
 DEEDS = ("save", "load", "whole save", "whole load")
@@ -104,7 +105,8 @@ def main(deed: str, name: str, path: Path) -> None:
     else:
         net = _whole(deed, net, path)
     seconds = time.perf_counter() - started
-    peak = None if before is None else _memory("VmHWM") - before
+    most = resident("VmHWM")
+    peak = None if before is None or most is None else most - before
     values = net if isinstance(net, dict) else net.state_dict()
     inflated = sum(value.nbytes for value in values.values())
     print(json.dumps({"seconds": seconds, "peak": peak, "bytes": path.stat().st_size, "inflated": inflated}))
@@ -135,14 +137,9 @@ def _reset_peak() -> int | None:
     """Bytes resident now, with the highest so far forgotten; None where the system does not count."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        return _memory("VmRSS")
     except OSError:
         return None
-
-
-def _memory(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return resident("VmRSS")
 
 
 if __name__ == "__main__":
