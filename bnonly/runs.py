@@ -7,6 +7,7 @@ out/experiment/id/
   last.ckpt       where training stands; last.ckpt.previous the one before
   final.safetensors, result.json     written at the end, result.json last: a run without it is not done
   measures.json, measures.safetensors, ablation.json     what was measured on it afterwards
+  speed.json                         what the yardstick measured (experiments/speed.py), in a folder without the rest
   failure.json, log.txt              of a grid: why a trial failed, and what its process said
 """
 
@@ -64,6 +65,7 @@ class RunFolder:
             "measures.json",
             "measures.safetensors",
             "ablation.json",
+            "speed.json",
             "failure.json",
             "log.txt",
         )

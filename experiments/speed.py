@@ -1,153 +1,61 @@
-"""How fast is the laboratory, beside what one would use without it? Ratios within one run, medians of many.
+"""How fast is a step of the laboratory, beside what one would write without it, and beside what the machine can do?
 
-    python -m experiments.speed [--rounds 15]
+    bnonly experiment run speed --preset cpu --set data.path=CIFAR10
 
-The two sides of a comparison alternate in short blocks, so that a machine that slows down slows both. Written to
-experiments/results/speed/cpu.csv: a row a comparison with the median and the quartiles of the ratio.
-
-Expect bngen-1 at 0.7 or more of torch.randn's normals a second on one thread, and Lightning to cost under 0.6 ms a
-step over a loop written by hand.
+A trial is a network and a group; group none is evaluation, forward alone. Each side of it is a process of its own
+(experiments/yardstick/sides.py), asked for short blocks in turn; what counts are ratios within a round. See
+docs/speed.md. `python -m experiments.speed ...` is the same as `bnonly experiment run speed ...`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-from statistics import quantiles
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
-
-from bnonly.config import RunConfig
 from bnonly.errors import guarded
-from bnonly.measure.accuracy import tally
-from bnonly.randomness import bngen
-from bnonly.runs import RunFolder
-from bnonly.training.build import run_batches, run_data
-from bnonly.training.environment import environment
-from bnonly.training.fit import quiet, trainer
-from bnonly.training.module import GroupTraining
-from experiments.tables import write_table
+from experiments.grid import By, Experiment, Stage
 
-TABLE = Path(__file__).parent / "results" / "speed" / "cpu.csv"
-NORMALS = 4_000_000
-EPOCHS, BATCH = 4, 16  # 90 steps an epoch
+_THEIRS, _OURS = ["plain", "shelf", "shelf-bf16", "compiled"], ["paper", "channels_last", "fused", "fast"]
+_BESIDE = ["paper@bn", "fused@bn"]  # of random:K
 
 
-def generator(rounds: int) -> dict[str, Any]:
-    """Normals a second of bngen-1 and of torch.randn into memory that is there, one thread."""
-    out = np.empty(NORMALS, np.float32)
-    tensor = torch.from_numpy(out)
-    ours = _alternating(
-        rounds,
-        lambda: _seconds(lambda: bngen.he_weights(0, 0, NORMALS, 576, out=out)),
-        lambda: _seconds(lambda: torch.randn(NORMALS, out=tensor)),
+def _stages(sides: list[str], rounds: int, seconds: float) -> tuple[Stage, ...]:
+    return (
+        Stage("speed", {"sides": sides, "rounds": rounds, "seconds": seconds}),
+        Stage("pieces", {"rounds": rounds}),
     )
-    return _row("bngen-1 normals a second", "torch.randn", "1/s", [(NORMALS / a, NORMALS / b) for a, b in ours])
 
 
-def lightning_overhead(rounds: int) -> dict[str, Any]:
-    """Seconds a step of GroupTraining in the Trainer and of a loop by hand that keeps the same sums.
+_GPU = _stages([*_THEIRS, "compiled-bf16", "graphs", *_OURS, *_BESIDE], 15, 1.0)
+_GROUPS = ["bn", "random:2", "output", "all", "none"]
+_NAMES = ("cifar_resnet14", "cifar_resnet56", "cifar_wrn14_4")
 
-    For a tiny network on digits: forward and backward take so little that the difference is the loop's own price.
-    """
-    config = RunConfig.model_validate(
-        {"group": "all", "training": {"epochs": EPOCHS, "batch_size": BATCH, "lr": 1e-3}, "tracking": "off"}
-    )
-    batches = run_batches(config, run_data(config), torch.device("cpu"))
-    steps = batches[0].steps * EPOCHS
-    pairs = _alternating(rounds, lambda: _with_lightning(config, batches), lambda: _by_hand(config, batches))
-    return _row("Lightning, a step", "loop by hand, a step", "s", [(a / steps, b / steps) for a, b in pairs])
-
-
-def _tiny() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(192), nn.ReLU(), nn.Linear(192, 10))
-
-
-def _with_lightning(config: RunConfig, batches: Any) -> float:
-    with TemporaryDirectory() as folder, quiet():
-        train, test = batches
-        module = GroupTraining(_tiny(), config, train, test, RunFolder(Path(folder)), {})
-        trainer(torch.device("cpu"), EPOCHS).fit(module)
-        return sum(record["seconds"] for record in RunFolder(Path(folder)).metrics())
-
-
-def _by_hand(config: RunConfig, batches: Any) -> float:
-    net = _tiny().train()
-    sgd = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-    sums = torch.zeros(4, dtype=torch.float64)
-    started = time.perf_counter()
-    for epoch in range(EPOCHS):
-        for images, labels in batches[0].epoch(epoch):
-            logits = net(images)
-            loss = cross_entropy(logits, labels)
-            sgd.zero_grad()
-            loss.backward()
-            sgd.step()
-            sums += tally(logits, labels, loss)
-    return time.perf_counter() - started
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
-def _alternating(rounds: int, ours: Callable[[], float], theirs: Callable[[], float]) -> list[tuple[float, float]]:
-    """Pairs of figures after one round to warm up; whoever goes first changes every round."""
-    pairs = []
-    for number in range(rounds + 1):
-        if number % 2:
-            a, b = ours(), theirs()
-        else:
-            b, a = theirs(), ours()
-        pairs.append((a, b))
-    return pairs[1:]
-
-
-def _row(ours: str, theirs: str, unit: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
-    ratios, differences = [a / b for a, b in pairs], [a - b for a, b in pairs]
-    low, middle, high = quantiles(ratios, n=4)
-    return {
-        "ours": ours,
-        "theirs": theirs,
-        "unit": unit,
-        "ours_median": f"{quantiles([a for a, _ in pairs])[1]:.4g}",
-        "theirs_median": f"{quantiles([b for _, b in pairs])[1]:.4g}",
-        "difference_median": f"{quantiles(differences)[1]:.4g}",
-        "ratio_lower_quartile": f"{low:.3f}",
-        "ratio_median": f"{middle:.3f}",
-        "ratio_upper_quartile": f"{high:.3f}",
-        "rounds": len(pairs),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15, help="pairs of blocks (default: 15)")
-    parser.add_argument("--table", type=Path, default=TABLE, help="the table to write")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    facts = environment(torch.device("cpu"))
-    shared = {
-        key: facts[key] for key in ("device_name", "cpu_capability", "threads", "torch", "lightning", "numpy", "git")
-    }
-    shared |= {"dtype": "fp32", "date": time.strftime("%Y-%m-%d"), "command": "python -m experiments.speed"}
-    rows = [measure(options.rounds) | shared for measure in (generator, lightning_overhead)]
-    write_table(rows, options.table)
-    for row in rows:
-        difference = f"difference {row['difference_median']} {row['unit']}"
-        print(f"{row['ours']}: {row['ratio_median']} of {row['theirs']}, {difference}")
-
+EXPERIMENT = Experiment(
+    question="How fast are a step and an evaluation, beside a plain loop, torch's own means, the machine's limit?",
+    axes={
+        "network.name, training.batch_size": By(
+            smoke=[("cifar_resnet8", 128)],
+            cpu=[*((name, 128) for name in _NAMES), ("resnet18", 16)],
+            paper=[*((name, 128) for name in _NAMES), ("resnet18", 128)],
+        ),
+        "group": By(smoke=["bn", "random:2", "none"], cpu=_GROUPS, paper=_GROUPS),
+        "training.threads": By(smoke=[1], cpu=[2], paper=[None]),
+    },
+    fields={"data.source": "cifar10"},
+    stages=By(
+        smoke=_stages(["plain", "paper", "paper@bn"], 3, 0.05),
+        cpu=_stages([*_THEIRS, *_OURS, *_BESIDE], 11, 1.0),
+        paper=_GPU,
+    ),
+    slots=1,
+    drawing="experiments.yardstick.tables:files",
+    figures=(),
+    expect=(
+        "No side of ours slower than `plain`. On two cores, ResNet-14 with bn: about 1.2 times in the paper's "
+        "arithmetic, 1.6 to 1.9 with channels_last; evaluation more."
+    ),
+)
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    from experiments.command import main
+
+    sys.exit(guarded(lambda: main(["run", "speed", *sys.argv[1:]])))
