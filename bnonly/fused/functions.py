@@ -38,11 +38,16 @@ def two_steps(
     residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
-    able = not isinstance(conv2, ScalarTrained) and convolution.prepared_for(conv2, x) is not None
-    if not able:
+    able = not isinstance(conv2, ScalarTrained) and not isinstance(conv1.padding, str)
+    if not able or convolution.prepared_for(conv2, x, _output_size(conv1, x)) is None:
         return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
     between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
     return _step(conv2, norm2, between, residual, True, statistics)
+
+
+def _output_size(conv: nn.Conv2d, x: Tensor) -> list[int]:
+    sides = zip(x.shape[2:], conv.kernel_size, conv.stride, conv.padding, conv.dilation, strict=True)
+    return [(side + 2 * int(pad) - gap * (kernel - 1) - 1) // stride + 1 for side, kernel, stride, pad, gap in sides]
 
 
 def _step(
