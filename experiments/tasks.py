@@ -14,7 +14,7 @@ from bnonly.examine.subject import Subject, of_run
 from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.measure.points import points
 from bnonly.runs import RunFolder
-from experiments.yardstick import task as yardstick
+from experiments.yardstick.answers import answered, pieces_answered
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ TASKS = {
     "fit": Task("experiments.tasks:fit", _fitted),
     "measure": Task("experiments.tasks:measure", _measured),
     "ablate": Task("experiments.tasks:ablate", _ablated),
-    "speed": Task("experiments.yardstick.task:measure", yardstick.answered),
-    "pieces": Task("experiments.yardstick.task:pieces", yardstick.pieces_answered),
+    "speed": Task("experiments.yardstick.task:measure", answered),
+    "pieces": Task("experiments.yardstick.task:pieces", pieces_answered),
 }
 
 

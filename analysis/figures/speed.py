@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.drawing import Drawing, NoData, arrange, panels, title
 from analysis.figures.style import markers, palette, styled
@@ -80,6 +80,7 @@ def roofline(table: pd.DataFrame) -> Drawing:
             _roofs(axes, own)
             axes.set(xscale="log", yscale="log", xlabel="operations a byte", ylabel="Gflop/s")
             for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
                 axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axis.set_minor_formatter(NullFormatter())
             title(axes, network)
@@ -96,7 +97,7 @@ def roofline(table: pd.DataFrame) -> Drawing:
 
 def _roofs(axes: Axes, own: pd.DataFrame) -> None:
     """The machine's limit by precision, as medians over the trials."""
-    least, most = own["intensity"].min() / 8, own["intensity"].max() * 8
+    least, most = own["intensity"].min() / 40, own["intensity"].max() * 4
     xs = np.geomspace(least, most, 200)
     for precision, part in own.groupby("precision"):
         peak, bytes_a_second = (

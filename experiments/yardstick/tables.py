@@ -15,8 +15,8 @@ import pandas as pd
 
 from bnonly.files import read_object
 from experiments.grid import Trial
+from experiments.yardstick.answers import found, place_of_pieces
 from experiments.yardstick.sides import PLAIN
-from experiments.yardstick.task import found
 
 _MADE = ("device", "device_name", "cpu_capability", "threads", "load")
 _VERSIONS = ("python", "torch", "torchvision", "lightning", "numpy", "bnonly", "git")
@@ -33,7 +33,7 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     table = pd.DataFrame([_short(row) for facts in measured for row in rows(facts, command)])
     pairs = pd.DataFrame([_short(row) for facts in measured for row in ratios(facts, command)])
     made = {"speed.csv": csv(table), "speed_ratios.csv": csv(pairs)}
-    pieces = read_object(trials[0].folder.path.parent / "pieces.json")
+    pieces = read_object(place_of_pieces(trials[0].folder))
     if pieces is not None:
         made["pieces.csv"] = csv(pd.DataFrame([row | {"command": command} for row in pieces["rows"]]))
     every = pd.DataFrame([row for facts in measured for row in _rounds(facts)])

@@ -8,37 +8,18 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import InUse
-from bnonly.files import read_object, write_atomically
+from bnonly.files import write_atomically
 from bnonly.locking import FolderLock
 from bnonly.progress import console
 from bnonly.runs import RunFolder
+from experiments.yardstick.answers import VERSION, on, pieces_answered, place, place_of_pieces, plain
 from experiments.yardstick.blocks import Side, SideDied, in_turns
 from experiments.yardstick.images import title
 from experiments.yardstick.sides import MACHINE, PLAIN, config_of, side, unavailable, wanted
-
-_FILE, _PIECES = "speed.json", "pieces.json"
-_VERSION = 1  # of speed.json
-
-
-def found(folder: RunFolder) -> dict[str, Any] | None:
-    """What was measured there; None where nothing was, or by another version."""
-    facts = read_object(folder.path / _FILE)
-    return facts if facts is not None and facts.get("version") == _VERSION else None
-
-
-def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
-    """Whether that was measured with these options, and no side could be had now that could not be then. Threads and
-    device count, too, though they are in no run's id."""
-    facts = found(folder)
-    if facts is None or (facts["run"], facts["asked"], facts["on"]) != (config.id, _plain(options), _on(config)):
-        return False
-    device = facts["made"]["device"]
-    return all(unavailable(name, device) for name in facts["unavailable"])
 
 
 def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str], rounds: int, seconds: float) -> None:
@@ -73,10 +54,10 @@ def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str], round
     made = environment(device) | {"torchvision": _torchvision(), "began": began, "load": load}
     made["threads"] = config.training.threads or made["threads"]
     result = {
-        "version": _VERSION,
+        "version": VERSION,
         "run": config.id,
-        "asked": _plain({"sides": sides, "rounds": rounds, "seconds": seconds}),
-        "on": _on(config),
+        "asked": plain({"sides": sides, "rounds": rounds, "seconds": seconds}),
+        "on": on(config),
         "config": config.plain(),
         "images": title(config),
         "made": made,
@@ -86,7 +67,7 @@ def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str], round
         "died": died,
         "needs": _needs(config, facts),
     }
-    write_atomically(folder.path / _FILE, (json.dumps(result, indent=1) + "\n").encode())
+    write_atomically(place(folder), (json.dumps(result, indent=1) + "\n").encode())
 
 
 def _side(name: str, config: RunConfig, names: Sequence[str]) -> Side:
@@ -126,10 +107,6 @@ def _needs(config: RunConfig, sides: Mapping[str, Mapping[str, Any]]) -> dict[st
     return found
 
 
-def _on(config: RunConfig) -> dict[str, Any]:
-    return {"threads": config.training.threads, "device": config.training.device}
-
-
 def _load() -> float | None:
     """How many processes wanted the machine in the last minute, before the sides begin."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -139,10 +116,6 @@ def _torchvision() -> str:
     from importlib.metadata import version
 
     return version("torchvision")
-
-
-def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps({**options, "sides": list(options["sides"])}))
 
 
 @contextmanager
@@ -161,10 +134,6 @@ def alone(folder: RunFolder) -> Iterator[None]:
         lock.release()
 
 
-def pieces_answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
-    return (read_object(_pieces(folder)) or {}).get("rounds", 0) >= options["rounds"]
-
-
 def pieces(config: RunConfig, folder: RunFolder, *, rounds: int) -> None:
     """Once an experiment, by whichever of its trials comes first: pieces.json beside the trials' folders."""
     from experiments.yardstick.pieces import measure
@@ -173,8 +142,6 @@ def pieces(config: RunConfig, folder: RunFolder, *, rounds: int) -> None:
         if pieces_answered(config, folder, {"rounds": rounds}):
             return
         rows = measure(rounds)
-        write_atomically(_pieces(folder), (json.dumps({"rounds": rounds, "rows": rows}, indent=1) + "\n").encode())
-
-
-def _pieces(folder: RunFolder) -> Path:
-    return folder.path.parent / _PIECES
+        write_atomically(
+            place_of_pieces(folder), (json.dumps({"rounds": rounds, "rows": rows}, indent=1) + "\n").encode()
+        )

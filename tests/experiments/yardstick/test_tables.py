@@ -9,7 +9,7 @@ import pytest
 
 from bnonly.config import RunConfig
 from experiments.grid import FIT, Trial
-from experiments.yardstick import tables, task
+from experiments.yardstick import answers, tables
 from experiments.yardstick.sides import config_of, unavailable, wanted
 
 OPTIONS = {"sides": ["plain", "paper", "graphs"], "rounds": 3, "seconds": 0.5}
@@ -111,15 +111,15 @@ def test_files_hold_what_it_was_measured_with(trial, tmp_path):
 
 def test_answered_is_by_options_and_by_what_can_be_had(trial, monkeypatch):
     config, folder = trial.config, trial.folder
-    assert task.answered(config, folder, OPTIONS)
-    assert not task.answered(config, folder, OPTIONS | {"rounds": 4})
-    assert not task.answered(RunConfig(), folder, OPTIONS)
+    assert answers.answered(config, folder, OPTIONS)
+    assert not answers.answered(config, folder, OPTIONS | {"rounds": 4})
+    assert not answers.answered(RunConfig(), folder, OPTIONS)
     fewer = config.model_copy(update={"training": config.training.model_copy(update={"threads": 1})})
-    assert fewer.id == config.id and not task.answered(fewer, folder, OPTIONS)
-    monkeypatch.setattr(task, "unavailable", lambda name, device: None)  # as after an upgrade
-    assert not task.answered(config, folder, OPTIONS)
-    assert task.pieces_answered(config, folder, {"rounds": 3})
-    assert not task.pieces_answered(config, folder, {"rounds": 4})
+    assert fewer.id == config.id and not answers.answered(fewer, folder, OPTIONS)
+    monkeypatch.setattr(answers, "unavailable", lambda name, device: None)  # as after an upgrade
+    assert not answers.answered(config, folder, OPTIONS)
+    assert answers.pieces_answered(config, folder, {"rounds": 3})
+    assert not answers.pieces_answered(config, folder, {"rounds": 4})
 
 
 def test_sides_are_fields_of_the_same_run():
