@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Literal
 from weakref import WeakKeyDictionary
 
@@ -32,7 +32,7 @@ _POINTS: dict[Tile, tuple[float, ...]] = {
     2: (0, 1, -1),
     4: (0, 1, -1, 0.5, -2),
 }  # and infinity, as in convolution.cpp
-_LANES, _TOGETHER = 8, 16
+_LANES = 8
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Prepared:
 
     @cached_property
     def ahead(self) -> Tensor:
-        return _transformed(self.weight, self.tile)
+        return _transformed(self.weight, self.tile, False)
 
     @cached_property
     def back(self) -> Tensor:
-        return _transformed(self.weight.flip(2, 3).transpose(0, 1), self.tile)
+        return _transformed(self.weight, self.tile, True)
 
 
 _PREPARED: WeakKeyDictionary[nn.Module, tuple[tuple[int, int], Prepared]] = WeakKeyDictionary()
@@ -107,7 +107,7 @@ def prepare(weight: Tensor, tile: Tile = 4) -> Prepared:
             f"a weight {list(weight.shape)} of {weight.dtype} on {weight.device} has no such kernel, which takes "
             f"float32 [K, C, 3, 3] on a CPU, K and C multiples of {_LANES} up to {MOST_CHANNELS}; use torch's conv2d"
         )
-    return Prepared(weight.detach().clone(), tile)
+    return Prepared(weight.detach().clone(memory_format=torch.contiguous_format), tile)
 
 
 def forward(
@@ -207,14 +207,23 @@ def _check(name: str, value: Tensor, shape: tuple[int | None, ...], dtype: torch
         )
 
 
-def _transformed(weight: Tensor, tile: Tile) -> Tensor:
-    """[row of tile + 2][k in sixteens, then eight][tile + 2][C][16 or 8], flat; rounded to float32 once."""
-    matrix = _matrix(_POINTS[tile])
-    whole = torch.einsum("ai,kcij,bj->abck", matrix, weight.double(), matrix).float()
-    parts = [part.flatten() for row in whole for part in row.split(_TOGETHER, dim=-1)]
-    return torch.cat(parts)
+def _transformed(weight: Tensor, tile: Tile, turned: bool) -> Tensor:
+    """The weight as the kernel reads it (see convolution.cpp), computed in float64 and rounded once.
+
+    turned: that of the input's gradient, flipped and with channels exchanged.
+    """
+    matrix, found = _matrix(_POINTS[tile]), kernels()
+    kernel = None if found is None else found.kernel("transform", "float32")
+    assert kernel is not None, "whoever runs the one kernel has the other"
+    size, (rows, channels) = len(matrix), reversed(weight.shape[:2]) if turned else weight.shape[:2]
+    result = torch.empty(size * size * rows * channels)
+    kernel(
+        weight.data_ptr(), matrix.data_ptr(), result.data_ptr(), rows, channels, size, turned, torch.get_num_threads()
+    )
+    return result
 
 
+@cache
 def _matrix(points: tuple[float, ...]) -> Tensor:
     """The transform of three weights, [points + 1, 3], float64: their polynomial at each point, over the product of
     the point's distances from the others; at infinity its leading coefficient."""

@@ -255,6 +255,7 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
     """The gradient of a convolution's random scalars [channels, K]; None where there is no kernel for it."""
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
+    plain = plain and max(conv.kernel_size) <= 15  # what the kernel has margins for
     kernel = _kernel("scalars", back, conv.random_values) if plain and not isinstance(conv.padding, str) else None
     if kernel is None or x is None or x.dtype != back.dtype:
         return None

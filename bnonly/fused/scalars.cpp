@@ -6,7 +6,7 @@
 
 namespace {
 
-// Output places along one axis whose input place, place * stride + offset, lies within the image.
+// Output places down the picture whose input row, place * stride + offset, lies within it.
 struct Range {
     Size begin, end;
 
@@ -15,8 +15,48 @@ struct Range {
           end(std::min(outputs, inputs > offset ? (inputs - offset - 1) / stride + 1 : 0)) {}
 };
 
+// A picture's channels one after another, each with its rows, and zeros around what lies in a row, so that sums over
+// a row are sums over eights. Of a stride s there are s rows for one: columns 0, s, 2 s, ..., then 1, s + 1, ...
+template <typename Type> struct Turned {
+    static constexpr Size MARGIN = 16;
+    Size height, width, channels, stride, length;
+    std::vector<Type> values;
+
+    Turned(Size height, Size width, Size channels, Size stride, Size columns)
+        : height(height), width(width), channels(channels), stride(stride),
+          length(std::max((width + stride - 1) / stride, (columns + 7) / 8 * 8) + 2 * MARGIN),
+          values(channels * height * stride * length) {}
+
+    // Columns from `side` on, every `stride`-th.
+    const Type *row(Size channel, Size row, Size side) const {
+        const Size phase = (side % stride + stride) % stride;
+        return values.data() + ((channel * height + row) * stride + phase) * length + MARGIN + (side - phase) / stride;
+    }
+
+    void take(const Type *picture) {
+        for (Size row = 0; row < height; ++row, picture += width * channels) {
+            Size column = 0;
+            if (stride == 1 && channels % 8 == 0)
+                for (; column + 8 <= width; column += 8)
+                    for (Size channel = 0; channel < channels; channel += 8) {
+                        Values<Type> eight[8];
+                        for (Size i = 0; i < 8; ++i)
+                            eight[i] = load<false>(picture + (column + i) * channels + channel, 8);
+                        turn(eight);
+                        Type *to = values.data() + (channel * height + row) * length + MARGIN + column;
+                        for (Size i = 0; i < 8; ++i) store<false>(to + i * height * length, 8, eight[i]);
+                    }
+            for (; column < width; ++column) {
+                Type *to = values.data() + (row * stride + column % stride) * length + MARGIN + column / stride;
+                for (Size channel = 0; channel < channels; ++channel)
+                    to[channel * height * stride * length] = picture[column * channels + channel];
+            }
+        }
+    }
+};
+
 // result[o, k] = sum over n, y, x of gradient[n, y, x, o] input[n, y stride + row, x stride + column, channel], where
-// places[o, k] = (channel, row, column). One output row at a time: what its sums read stays in the first cache.
+// places[o, k] = (channel, row, column).
 template <typename Type>
 void gradient(const Type *input, const Type *gradient, const Size *places, Type *result, Size images, Size height,
               Size width, Size channels, Size rows, Size columns, Size filters, Size count, Size stride, int threads) {
@@ -26,23 +66,20 @@ void gradient(const Type *input, const Type *gradient, const Size *places, Type 
     {
         const int thread = omp_get_thread_num(), all = omp_get_num_threads();
         double *own = sums.data() + each * thread;
-        const Size lines = images * rows;
-        for (Size line = lines * thread / all; line < lines * (thread + 1) / all; ++line) {
-            const Size image = line / rows, row = line % rows;
+        Turned<Type> from(height, width, channels, stride, columns), back(rows, columns, filters, 1, columns);
+        for (Size image = images * thread / all; image < images * (thread + 1) / all; ++image) {
+            from.take(input + image * height * width * channels);
+            back.take(gradient + image * rows * columns * filters);
             for (Size i = 0; i < each; ++i) {
-                const Size channel = places[3 * i], at = row * stride + places[3 * i + 1], side = places[3 * i + 2];
-                if (at < 0 || at >= height) continue;
-                const Range range(columns, width, stride, side);
-                const Type *back = gradient + line * columns * filters + i / count;
-                const Type *from = input + ((image * height + at) * width + side) * channels + channel;
-                const Size step = stride * channels;
-                Type sums[4] = {};  // an addition waits for the one before it: four at a time do not
-                Size x = range.begin;
-                for (; x + 4 <= range.end; x += 4)
-                    for (Size part = 0; part < 4; ++part)
-                        sums[part] += back[(x + part) * filters] * from[(x + part) * step];
-                for (; x < range.end; ++x) sums[0] += back[x * filters] * from[x * step];
-                own[i] += double((sums[0] + sums[1]) + (sums[2] + sums[3]));
+                const Size channel = places[3 * i], down = places[3 * i + 1], side = places[3 * i + 2];
+                const Range range(rows, height, stride, down);
+                Values<Type> total[2] = {};
+                for (Size row = range.begin; row < range.end; ++row) {
+                    const Type *left = back.row(i / count, row, 0), *right = from.row(channel, row * stride + down, side);
+                    for (Size x = 0; x < columns; x += 8)
+                        total[x / 8 % 2] += load<false>(left + x, 8) * load<false>(right + x, 8);
+                }
+                for (Size lane = 0; lane < 8; ++lane) own[i] += double(total[0][lane]) + double(total[1][lane]);
             }
         }
     }

@@ -99,6 +99,32 @@ template <> inline std::uint8_t packed(Eight<float>::Bits bits) {
 }
 #endif
 
+// Eight rows of eight become eight columns.
+template <typename V> inline void turn(V *rows) {
+    V old[8];
+    for (int i = 0; i < 8; ++i) old[i] = rows[i];
+    for (int i = 0; i < 8; ++i)
+        for (int j = 0; j < 8; ++j) rows[i][j] = old[j][i];
+}
+
+#ifdef __AVX__
+template <> inline void turn(Values<float> *rows) {
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; ++i) std::memcpy(&a[i], &rows[i], 32);
+    for (int i = 0; i < 8; i += 2) b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]), b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; ++j) {
+            a[i + 2 * j] = _mm256_shuffle_ps(b[i + j], b[i + j + 2], 0x44);
+            a[i + 2 * j + 1] = _mm256_shuffle_ps(b[i + j], b[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; ++i) {
+        b[i] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
+        b[i + 4] = _mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; ++i) std::memcpy(&rows[i], &b[i], 32);
+}
+#endif
+
 // Calls body(parts, partial, first channel, lanes): sixteen channels at a time as two parts, then eight, then the rest.
 template <typename Body> inline void columns(Size channels, Body body) {
     Size channel = 0;
