@@ -78,7 +78,9 @@ class _Place:
     """What a process is to a trial, as it was at first."""
 
     def __init__(self, environment: Mapping[str, str]):
-        self._environment, self._folder = dict(environment), Path.cwd()
+        self._environment, self._folder = dict(environment), Path()
+        with suppress(OSError):  # it was deleted, which is nothing to a trial
+            self._folder = Path.cwd()
         self._torch: Any = None  # threads and state of the random numbers
         self._memory = _resident()
 
@@ -90,7 +92,8 @@ class _Place:
         os.close(nowhere)
         os.environ.clear()
         os.environ.update(self._environment)
-        os.chdir(self._folder)
+        with suppress(OSError):
+            os.chdir(self._folder)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if (torch := sys.modules.get("torch")) is not None:

@@ -121,3 +121,11 @@ def test_a_killed_run_goes_on_to_the_bit(tmp_path, group):
     assert process.returncode == -9
     again = fit(config)
     assert small.state(again) == small.state(straight) and small.metrics(again) == small.metrics(straight)
+
+
+@pytest.mark.parametrize("group", ["output", "bn"])
+def test_two_processes_equal_one(tmp_path, group):
+    """One with the output layer alone on its inputs; two always on images."""
+    one, two = (fit(run(tmp_path / str(n), group, devices=n, sync_bn=True, epochs=2)) for n in (1, 2))
+    ours, theirs = load_file(one.final), load_file(two.final)
+    assert all(np.allclose(ours[name], theirs[name], rtol=2e-3, atol=1e-4) for name in ours)
