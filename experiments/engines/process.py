@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from bnonly.data.kept import keep_last
 from experiments.engines import Ended, Job
 from experiments.engines.ends import log_of, opened, size, tail, without_a_word, write_into
 
@@ -137,6 +136,8 @@ def main() -> None:
     jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(jobs, busy), daemon=True).start()
+    from bnonly.data.kept import keep_last  # not for the owner, who has no data
+
     keep_last()
     with suppress(KeyboardInterrupt):  # stopped with nothing to do
         while (line := jobs.get()) is not None:
