@@ -158,11 +158,7 @@ def _run(
     relu: bool = False,
     sums: Tensor | None = None,
 ) -> Tensor:
-    kernel = _kernel()
-    if kernel is None:
-        raise BadInput(
-            "this machine has no kernel for frozen convolutions: use torch's conv2d, or install a compiler"
-        )
+    kernel = _needed("convolution")
     count, channels, height, width = x.shape
     x = x.detach().contiguous(memory_format=_LAST)
     scale, shift = (None if value is None else value.detach().contiguous() for value in (scale, shift))
@@ -174,9 +170,17 @@ def _run(
     return y
 
 
-def _kernel() -> Kernel | None:
+def _kernel(name: str = "convolution") -> Kernel | None:
     found = kernels()
-    return None if found is None else found.kernel("convolution", "float32")
+    return None if found is None else found.kernel(name, "float32")
+
+
+def _needed(name: str) -> Kernel:
+    if (kernel := _kernel(name)) is None:
+        raise BadInput(
+            "this machine has no kernel for frozen convolutions: use torch's conv2d, or install a compiler"
+        )
+    return kernel
 
 
 def _place(tensor: Tensor | None) -> int | None:
@@ -212,9 +216,7 @@ def _transformed(weight: Tensor, tile: Tile, turned: bool) -> Tensor:
 
     turned: that of the input's gradient, flipped and with channels exchanged.
     """
-    matrix, found = _matrix(_POINTS[tile]), kernels()
-    kernel = None if found is None else found.kernel("transform", "float32")
-    assert kernel is not None, "whoever runs the one kernel has the other"
+    kernel, matrix = _needed("transform"), _matrix(_POINTS[tile])
     size, (rows, channels) = len(matrix), reversed(weight.shape[:2]) if turned else weight.shape[:2]
     result = torch.empty(size * size * rows * channels)
     kernel(
