@@ -166,7 +166,8 @@ class Local:
     def _worker(self, place: int, job: Job, log: Path, before: int) -> _Worker:
         """The process of that place, if there is one and it lives; else a new one. Raises OSError, EOFError."""
         if (worker := self._idle.pop(place, None)) is not None:
-            if not wait([worker.process.sentinel], 0):
+            # Its line breaks at once; that it has ended is known when the server has noticed.
+            if not wait([worker.process.sentinel, worker.line], 0):
                 return replace(worker, job=job, log=log, log_from=before)
             _collect(worker)
         line, end = self._context.Pipe()
