@@ -52,6 +52,7 @@ class _Worker:
     log: Path
     log_from: int
     told: Ended | None = None
+    served: bool = False  # other jobs, before this one
 
 
 class Local:
@@ -138,7 +139,7 @@ class Local:
             if worker.line in ready:
                 over += self._hear(worker)
             if sentinel in ready and sentinel in self._running:
-                over.append(self._reap(sentinel))
+                over += self._reap(sentinel)
         self._begin()
         return over
 
@@ -166,9 +167,8 @@ class Local:
     def _worker(self, place: int, job: Job, log: Path, before: int) -> _Worker:
         """The process of that place, if there is one and it lives; else a new one. Raises OSError, EOFError."""
         if (worker := self._idle.pop(place, None)) is not None:
-            # Its line breaks at once; that it has ended is known when the server has noticed.
-            if not wait([worker.process.sentinel, worker.line], 0):
-                return replace(worker, job=job, log=log, log_from=before)
+            if not wait([worker.process.sentinel], 0):
+                return replace(worker, job=job, log=log, log_from=before, served=True)
             _collect(worker)
         line, end = self._context.Pipe()
         environment = {**os.environ, **self._places[place]}
@@ -197,8 +197,8 @@ class Local:
         self._free.append(worker.place)
         return [answer.ended]
 
-    def _reap(self, sentinel: Any) -> Ended:
-        """How the job of a worker that has ended has ended."""
+    def _reap(self, sentinel: Any) -> list[Ended]:
+        """How the job of a worker that has ended has ended; one that had not begun waits for another worker."""
         worker = self._running.pop(sentinel)
         self._free.append(worker.place)
         if worker.told is None:
@@ -207,9 +207,12 @@ class Local:
         status = _collect(worker)
         log = tail(worker.log, worker.log_from)
         if worker.told is None or worker.told is _UNSAID:
+            if worker.served and size(worker.log) == worker.log_from:
+                self._queue.appendleft(worker.job)  # the process had died before, unnoticed
+                return []
             reason, kind = without_a_word(status, log)
-            return Ended(worker.job.id, reason, kind, log)
-        return replace(worker.told, log=log) if worker.told.reason else worker.told
+            return [Ended(worker.job.id, reason, kind, log)]
+        return [replace(worker.told, log=log) if worker.told.reason else worker.told]
 
 
 def _collect(worker: _Worker) -> int:
