@@ -117,12 +117,12 @@ def _do(grid: Grid, board: Board, wanted: Sequence[str], engine: Engine, told: T
 
 
 def _end(grid: Grid, board: Board, was_run: bool) -> None:
-    """Draw where there is something new to draw."""
+    """Draw where there is something new to draw, or nothing was drawn, as after a driver that was stopped."""
     counts = board.counts()
     if not was_run:
         also = f", {counts['waiting']} waiting" if counts["waiting"] else ""  # of --only-failed
         console().print(f"{_title(grid)}: nothing to do, {counts['done']} runs are done{also}", markup=False)
-    elif counts["done"]:
+    if counts["done"] and (was_run or not any(grid.folder.glob("*.csv"))):
         from experiments.drawing import draw
 
         draw(grid.what, grid.trials, grid.folder, grid.command)
