@@ -84,12 +84,13 @@ def export(
         raise BadInput(f"these are not the images that {folder.path} was evaluated on: name them with --data")
     shape = image_shape(config, images) if images is not None else result["image_shape"]
     labels = tuple(result["classes"])
-    source = net
+    facts = _info(config, result, how) | ({"calibrate": calibrate} if calibrate else {})
+    input = Input(tuple(shape), config.data.mean, config.data.std, labels)
     if calibrate:
         assert images is not None, "they were read above"
-        source = calibrated(net, how, _training_images(config, images, calibrate))
-    facts = _info(config, result, how) | ({"calibrate": calibrate} if calibrate else {})
-    packed = pack(source, how, Input(tuple(shape), config.data.mean, config.data.std, labels), facts)
+        packed = _calibrated(net, how, _training_images(config, images, calibrate), input, facts)
+    else:
+        packed = pack(net, how, input, facts)
     reader = network_of(read(packed.data))
     before = after = None
     if measure:
@@ -98,6 +99,14 @@ def export(
         after = _score(config, images, reader, "after", quiet)
     write_atomically(path, packed.data)
     return Exported(packed, sum(p.numel() for p in reader.parameters()), before, after)
+
+
+def _calibrated(net: nn.Module, how: How, images: Tensor, input: Input | None, facts: dict[str, Any]) -> Packed:
+    packed = pack(calibrated(net, how, images), how, input, facts)
+    if packed.notes:  # rans could not: what was put right for its steps is wrong for another codec
+        mask = replace(how, codec="mask")
+        return replace(pack(calibrated(net, mask, images), mask, input, facts), notes=packed.notes)
+    return packed
 
 
 def _training_images(config: RunConfig, data: Dataset, count: int) -> Tensor:

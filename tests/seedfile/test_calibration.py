@@ -11,6 +11,7 @@ from bnonly.errors import BadInput
 from bnonly.seedfile import probe
 from bnonly.seedfile.calibration import calibrated
 from bnonly.seedfile.contents import read
+from bnonly.seedfile.exporting import _calibrated
 from bnonly.seedfile.loading import network_of
 from bnonly.seedfile.saving import How, pack
 from tests.seedfile.made import trained
@@ -83,3 +84,14 @@ def test_a_folded_network_is_refused(images, tmp_path):
     bnonly.save(trained(), tmp_path / "net")
     with pytest.raises(BadInput, match="no running statistics to calibrate"):
         calibrated(bnonly.load(tmp_path / "net"), How(), images)
+
+
+def test_where_rans_cannot_the_codec_instead_is_calibrated_for(images):
+    net = trained().eval()
+    with torch.no_grad():
+        net.get_submodule("layer2.0.bn1").weight[3] = 40  # beyond the reach of its layer's steps
+    packed = _calibrated(net, How(codec="rans", step=4), images, None, {})
+    assert packed.header.codec == "mask" and "instead of rans" in packed.notes[0]
+    torch.testing.assert_close(
+        logits(network_of(read(packed.data)), images), logits(net, images), rtol=1e-3, atol=1e-3
+    )
