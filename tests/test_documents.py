@@ -60,7 +60,11 @@ def pieces(text: str) -> Iterator[tuple[str, list[str] | str]]:
         yield "bash", rest
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+LONG = ("deploy", "imagenet", "measures")  # half a minute each, and what they run is tested in rooms of their own
+RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG), id=path.stem) for path in DOCUMENTS]
+
+
+@pytest.mark.parametrize("document", RUN)
 def test_every_block_runs(document, beginner):
     for remark, language, text in blocks(document):
         if language not in ("sh", "python") or remark in EXEMPT or (remark or "").startswith("not run: "):

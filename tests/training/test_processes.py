@@ -113,7 +113,8 @@ def test_one_process_stopped_in_an_epoch_of_files_goes_on(tmp_path, pictures, al
     assert_bit_equal(fit(run), alone)
 
 
-@pytest.mark.parametrize("group", ["random:2", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ["random:2", "all"])
 def test_other_groups_from_memory(tmp_path, group):
     """random:K's own parameters, and batches from memory."""
     changes = {"epochs": 1, "sync_bn": True, "lr": 0.01}
@@ -123,6 +124,7 @@ def test_other_groups_from_memory(tmp_path, group):
         np.testing.assert_allclose(b[name], a[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_bad_loss_in_one_process_ends_both(tmp_path):
     run = small.config(tmp_path, training={"devices": 2, "lr": 1e30, "save_every": 1e-9})
     with pytest.raises(TrainingFailed, match="no finite number in epoch 1, step 2 of 6; the last good state is kept"):
@@ -182,6 +184,7 @@ def test_without_the_first_the_others_end(tmp_path):
     wait_for(lambda: not os.path.exists(f"/proc/{member}/fd/0"), 20)  # noqa: PTH110  a zombie has no open files
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_start_is_quoted(tmp_path, monkeypatch):
     """Data that the second process does not find any more."""
     root = image_folder(tmp_path / "pictures", classes=2, train=4, test=2)
@@ -210,6 +213,7 @@ def test_torchrun(tmp_path, synced, pictures):
     assert done.stdout.count(str(RunFolder.of(run).path)) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_share_a_disk_are_told(tmp_path):
     """As torchrun starts them on two machines, each with a folder of its own, one of which has been trained in."""
     with socket.socket() as found:
