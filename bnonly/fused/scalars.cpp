@@ -20,17 +20,18 @@ struct Range {
 template <typename Type> struct Turned {
     static constexpr Size MARGIN = 16;
     Size height, width, channels, stride, length;
+    Size plane;  // between two channels: no power of two, for which a cache would have but one place
     std::vector<Type> values;
 
     Turned(Size height, Size width, Size channels, Size stride, Size columns)
         : height(height), width(width), channels(channels), stride(stride),
           length(std::max((width + stride - 1) / stride, (columns + 7) / 8 * 8) + 2 * MARGIN),
-          values(channels * height * stride * length) {}
+          plane(height * stride * length + MARGIN), values(channels * plane) {}
 
     // Columns from `side` on, every `stride`-th.
     const Type *row(Size channel, Size row, Size side) const {
         const Size phase = (side % stride + stride) % stride;
-        return values.data() + ((channel * height + row) * stride + phase) * length + MARGIN + (side - phase) / stride;
+        return values.data() + channel * plane + (row * stride + phase) * length + MARGIN + (side - phase) / stride;
     }
 
     void take(const Type *picture) {
@@ -43,13 +44,13 @@ template <typename Type> struct Turned {
                         for (Size i = 0; i < 8; ++i)
                             eight[i] = load<false>(picture + (column + i) * channels + channel, 8);
                         turn(eight);
-                        Type *to = values.data() + (channel * height + row) * length + MARGIN + column;
-                        for (Size i = 0; i < 8; ++i) store<false>(to + i * height * length, 8, eight[i]);
+                        Type *to = values.data() + channel * plane + row * length + MARGIN + column;
+                        for (Size i = 0; i < 8; ++i) store<false>(to + i * plane, 8, eight[i]);
                     }
             for (; column < width; ++column) {
                 Type *to = values.data() + (row * stride + column % stride) * length + MARGIN + column / stride;
                 for (Size channel = 0; channel < channels; ++channel)
-                    to[channel * height * stride * length] = picture[column * channels + channel];
+                    to[channel * plane] = picture[column * channels + channel];
             }
         }
     }
