@@ -74,13 +74,18 @@ void gradient(const Type *input, const Type *gradient, const Size *places, Type 
             for (Size i = 0; i < each; ++i) {
                 const Size channel = places[3 * i], down = places[3 * i + 1], side = places[3 * i + 2];
                 const Range range(rows, height, stride, down);
-                Values<Type> total[2] = {};
+                Values<Type> even{}, odd{};  // an addition waits for the one before it
                 for (Size row = range.begin; row < range.end; ++row) {
-                    const Type *left = back.row(i / count, row, 0), *right = from.row(channel, row * stride + down, side);
-                    for (Size x = 0; x < columns; x += 8)
-                        total[x / 8 % 2] += load<false>(left + x, 8) * load<false>(right + x, 8);
+                    const Type *left = back.row(i / count, row, 0);
+                    const Type *right = from.row(channel, row * stride + down, side);
+                    Size x = 0;
+                    for (; x + 8 < columns; x += 16) {
+                        even += load<false>(left + x, 8) * load<false>(right + x, 8);
+                        odd += load<false>(left + x + 8, 8) * load<false>(right + x + 8, 8);
+                    }
+                    if (x < columns) even += load<false>(left + x, 8) * load<false>(right + x, 8);
                 }
-                for (Size lane = 0; lane < 8; ++lane) own[i] += double(total[0][lane]) + double(total[1][lane]);
+                for (Size lane = 0; lane < 8; ++lane) own[i] += double(even[lane]) + double(odd[lane]);
             }
         }
     }

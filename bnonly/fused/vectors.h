@@ -111,7 +111,10 @@ template <typename V> inline void turn(V *rows) {
 template <> inline void turn(Values<float> *rows) {
     __m256 a[8], b[8];
     for (int i = 0; i < 8; ++i) std::memcpy(&a[i], &rows[i], 32);
-    for (int i = 0; i < 8; i += 2) b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]), b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
     for (int i = 0; i < 8; i += 4)
         for (int j = 0; j < 2; ++j) {
             a[i + 2 * j] = _mm256_shuffle_ps(b[i + j], b[i + j + 2], 0x44);
