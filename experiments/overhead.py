@@ -15,7 +15,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -27,7 +27,7 @@ from experiments.engines.local import TRIALS, Local
 from experiments.grid import Trial
 from experiments.status import Board, Row
 from experiments.stop import Told
-from experiments.tables import write_table
+from experiments.tables import made_with, quartiles, write_table
 
 TABLE = Path(__file__).parent / "results" / "speed" / "overhead.csv"
 BLOCK = 8  # runs a slot
@@ -79,7 +79,7 @@ def _config(out: str, seed: int) -> RunConfig:
 
 def _row(what: str, runs: int, slots: int, found: list[Figures]) -> dict[str, Any]:
     ratios = [wall * slots / seconds for wall, seconds in found]
-    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, middle, high = quartiles(ratios)
     return {
         "what": what,
         "runs": runs,
@@ -118,24 +118,12 @@ def main() -> None:
     command = (
         f"python -m experiments.overhead --runs {options.runs} --slots {options.slots} --rounds {options.rounds}"
     )
-    shared = _facts() | {"date": time.strftime("%Y-%m-%d"), "command": command}
+    shared = made_with() | {"threads": 1, "command": command}  # torch, which only the runs imported until here
     write_table([row | shared for row in table], options.table)
     for row in table:
         print(
             f"{row['what']}: {row['ratio_median']} of the fits' seconds ({row['runs']} runs, {row['slots']} at once)"
         )
-
-
-def _facts() -> dict[str, Any]:
-    """Of the machine and the versions; asked last, since only the runs' processes import torch until then."""
-    import torch
-
-    from bnonly.training.environment import environment
-
-    torch.set_num_threads(1)  # as the runs have
-    facts = environment(torch.device("cpu"))
-    names = ("device_name", "cpu_capability", "threads", "torch", "lightning", "numpy", "git")
-    return {name: facts[name] for name in names}
 
 
 if __name__ == "__main__":

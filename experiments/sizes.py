@@ -29,6 +29,7 @@ from typing import Any
 from bnonly.config import RunConfig
 from bnonly.config.layers import validated
 from bnonly.config.parser import Parser
+from bnonly.data.kept import keep_last
 from bnonly.errors import BadInput, BnonlyError, guarded
 from bnonly.networks.registry import parse
 from bnonly.progress import console, track
@@ -115,18 +116,18 @@ def measure(
         "epochs": run.training.epochs,
         "seed": run.seed,
     }
-    there = {kind(row): row for row in known if row["run"] == result["id"]}
-    asked = [how for how in ASKED if kind(columns(how)) not in there]
-    count, name = len(asked), run.network.name
-    rows: list[dict[str, Any]] = [row for row in there.values() if kind(row) == kind(columns(ASKED[0]))]
+    rows = {kind(row): row for row in known if row["run"] == result["id"]}
+    asked = [how for how in ASKED if kind(columns(how)) not in rows]
+    count, name, first = len(asked), run.network.name, kind(columns(ASKED[0]))
+    keep_last()  # each file that is calibrated asks for the images
     with TemporaryDirectory() as place:
         written = list(track(_files(folder, run, Path(place), asked), count, f"{name}: writing {count} files"))
         found = sizes_reading.read_back(run, result["data_sha256"], [(file.path, file.kind) for file in written])
         found = track(found, count, f"{name}: reading and scoring {count} files")
-        for file, reading in zip(written, found, strict=True):
-            size, base = file.path.stat().st_size, rows[0]["top1"] if rows else reading.top1
+        for how, file, reading in zip(asked, written, found, strict=True):
+            size, base = file.path.stat().st_size, rows[first]["top1"] if first in rows else reading.top1
             assert base is not None, "a whole file is scored"
-            rows.append(
+            rows[kind(columns(how))] = (
                 own
                 | {key: file.columns[key] for key in KINDS}
                 | {
@@ -144,10 +145,7 @@ def measure(
                 | shared
                 | {"trained_with": _trained_with(result), "run": result["id"]}
             )
-    made = {kind(row): row for row in rows}
-    order = [kind(columns(how)) for how in ASKED]
-    found = there | made
-    return [found[kind] for kind in order if kind in found] + [row for kind, row in made.items() if kind not in order]
+    return [rows[kind(columns(how))] for how in ASKED]
 
 
 def _files(folder: RunFolder, run: RunConfig, place: Path, asked: list[dict[str, Any]]) -> Iterator[Written]:

@@ -57,18 +57,8 @@ def kind(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(row[key]) for key in KINDS)
 
 
-_NUMBERS = (
-    "depth",
-    "epochs",
-    "seed",
-    "bytes",
-    "header_bytes",
-    "times_smaller",
-    "top1",
-    "loss",
-    "points_lost",
-    "zeros",
-)
+_NUMBERS = ("depth", "epochs", "seed", "bytes", "header_bytes", "times_smaller", "top1", "loss", "points_lost")
+_NUMBERS += ("zeros", "step", "clamp", "calibrated")
 
 
 def known_rows(path: Path) -> list[dict[str, Any]]:
@@ -78,12 +68,9 @@ def known_rows(path: Path) -> list[dict[str, Any]]:
     with path.open() as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
     for row in rows:
-        row.setdefault("calibrated", "")
-        for name in (*_NUMBERS, "step", "clamp", "calibrated"):
+        for name in _NUMBERS:
             if row[name]:
                 row[name] = float(row[name]) if "." in row[name] or "e" in row[name] else int(row[name])
         if row["verified"]:
             row["verified"] = row["verified"] == "True"
-    fields = [key for key in rows[0] if key != "calibrated"] if rows else []
-    place = fields.index("clamp") + 1 if rows else 0
-    return [{key: row[key] for key in (*fields[:place], "calibrated", *fields[place:])} for row in rows]
+    return rows

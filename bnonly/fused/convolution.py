@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
-from bnonly.fused.native import Kernel, kernels
+from bnonly.fused.native import Kernel, address, kernels
 
 MOST_CHANNELS = 512  # of which the transformed weights take 38 MB a direction
 LEAST_SIZE = 3  # of a picture: smaller ones leave most of a tile empty
@@ -164,8 +164,8 @@ def _run(
     scale, shift = (None if value is None else value.detach().contiguous() for value in (scale, shift))
     y = torch.empty((count, rows, height, width), dtype=x.dtype, memory_format=_LAST)
     kernel(
-        x.data_ptr(), transformed.data_ptr(), y.data_ptr(), count, height, width, channels, rows, _place(scale),
-        _place(shift), relu, _place(sums), tile, torch.get_num_threads(),
+        x.data_ptr(), transformed.data_ptr(), y.data_ptr(), count, height, width, channels, rows, address(scale),
+        address(shift), relu, address(sums), tile, torch.get_num_threads(),
     )  # fmt: skip
     return y
 
@@ -181,10 +181,6 @@ def _needed(name: str) -> Kernel:
             "this machine has no kernel for frozen convolutions: use torch's conv2d, or install a compiler"
         )
     return kernel
-
-
-def _place(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
 
 
 def _is_fit(weight: Tensor) -> bool:

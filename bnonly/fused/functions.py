@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bnonly.fused import convolution
-from bnonly.fused.native import Kernel, kernels
+from bnonly.fused.native import Kernel, address, kernels
 from bnonly.trainable import ScalarTrained
 
 _LAST = torch.channels_last
@@ -165,10 +165,6 @@ def _kernel(name: str, y: Tensor, *same: Tensor | None) -> Kernel | None:
     return None if found is None else found.kernel(name, str(y.dtype).removeprefix("torch."))
 
 
-def _place(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
 def _forward(
     y: Tensor,
     gamma: Tensor,
@@ -193,9 +189,9 @@ def _forward(
     if kernel := _kernel("forward", y, gamma, beta, mean, variance):
         statistics = torch.empty(4, channels, dtype=gamma.dtype)
         kernel(
-            _place(y), _place(residual), _place(out), _place(signs), y.numel() // channels, channels, _place(sums),
-            _place(gamma), _place(beta), _place(mean), _place(variance), _place(statistics), momentum, norm.eps,
-            norm.training, relu, torch.get_num_threads(),
+            address(y), address(residual), address(out), address(signs), y.numel() // channels, channels,
+            address(sums), address(gamma), address(beta), address(mean), address(variance), address(statistics),
+            momentum, norm.eps, norm.training, relu, torch.get_num_threads(),
         )  # fmt: skip
         return statistics
     normal, middle, inverse = torch.native_batch_norm(
@@ -233,9 +229,9 @@ def _backward(
         for_residual = torch.empty_like(y) if wants_residual else None
         for_gamma, for_beta = torch.empty_like(gamma), torch.empty_like(gamma)
         kernel(
-            _place(gradient), _place(y), _place(signs), _place(back), _place(for_residual), y.numel() // channels,
-            channels, _place(statistics), _place(for_gamma), _place(for_beta), ctx.training, ctx.relu,
-            torch.get_num_threads(),
+            address(gradient), address(y), address(signs), address(back), address(for_residual),
+            y.numel() // channels, channels, address(statistics), address(for_gamma), address(for_beta),
+            ctx.training, ctx.relu, torch.get_num_threads(),
         )  # fmt: skip
         return back, for_residual, for_gamma, for_beta
     middle, inverse, scale, shift = statistics
@@ -272,8 +268,8 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
     )
     result = torch.empty_like(conv.random_values)
     kernel(
-        _place(x), _place(back), _place(places), _place(result), len(x), *x.shape[2:], x.shape[1], *back.shape[2:],
-        *conv.random_positions.shape, conv.stride[0], torch.get_num_threads(),
+        address(x), address(back), address(places), address(result), len(x), *x.shape[2:], x.shape[1],
+        *back.shape[2:], *conv.random_positions.shape, conv.stride[0], torch.get_num_threads(),
     )  # fmt: skip
     return result
 

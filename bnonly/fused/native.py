@@ -16,11 +16,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
 from bnonly.files import cache_folder, replacing
 from bnonly.progress import console
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SOURCES, _HEADERS = (sorted(Path(__file__).parent.glob(f"*.{kind}")) for kind in ("cpp", "h"))
 _COMPILERS = ("c++", "g++", "clang++")
@@ -59,6 +62,11 @@ class Kernels:
 
     def kernel(self, name: str, dtype: str) -> Kernel | None:
         return self._found.get((name, dtype))
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's values begin, as kernels take it; none for none."""
+    return None if tensor is None else tensor.data_ptr()
 
 
 @cache

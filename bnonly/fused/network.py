@@ -59,10 +59,15 @@ def fuse(net: nn.Module) -> int:
 
 def unfuse(net: nn.Module) -> None:
     """Back to plain modules."""
-    plain = {fused: original for original, fused in _FUSED.items()}
     for module in net.modules():
-        if type(module) in plain:
-            object.__setattr__(module, "__class__", plain[type(module)])
+        if (kind := plain_kind(module)) is not type(module):
+            object.__setattr__(module, "__class__", kind)
+
+
+def plain_kind(module: nn.Module) -> type[nn.Module]:
+    """The class of a module, or where it is fused of what it was."""
+    plain = {fused: original for original, fused in _FUSED.items()}
+    return plain.get(type(module), type(module))
 
 
 def _is_plain(part: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
+from bnonly.fused.network import plain_kind
 from bnonly.networks import Origin
 from bnonly.networks.registry import parse
 from bnonly.randomness.plan import BATCH_NORMS
@@ -127,7 +128,7 @@ def _way(module: nn.Module) -> str:
         return "BatchNorm"
     if isinstance(module, _ConvNd):
         return f"convolution with {', '.join(f'{name} {getattr(module, name)}' for name in _WAYS)}"
-    return f"{type(module).__name__}({module.extra_repr()})"
+    return f"{plain_kind(module).__name__}({module.extra_repr()})"
 
 
 def check_input(given: Input, classes: int) -> None:

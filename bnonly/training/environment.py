@@ -61,16 +61,20 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def engine_facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
-    """What computes the fused engine's steps, where a run has it; warns of a processor that emulates bfloat16."""
+    """What computes the fused engine's steps, where a run has it."""
+    if config.training.engine != "fused":
+        return {}
+    return {"kernels": "native" if device.type == "cpu" and kernels() is not None else "torch"}
+
+
+def warn_of_emulation(config: RunConfig, device: torch.device) -> None:
+    """Say it where the processor computes the run's precision by others."""
     emulated = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if config.training.precision == "bf16" and emulated:
         console().print(
             "this processor has no bfloat16 arithmetic, so bf16 is emulated and several times slower than fp32: "
             "--training.precision fp32 is the faster choice here"
         )
-    if config.training.engine != "fused":
-        return {}
-    return {"kernels": "native" if device.type == "cpu" and kernels() is not None else "torch"}
 
 
 def _processor() -> str:

@@ -27,7 +27,7 @@ from bnonly.trainable import trained_of
 from bnonly.training import checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, run_network
-from bnonly.training.environment import engine_facts, environment, exact_kernels, pick_device
+from bnonly.training.environment import engine_facts, environment, exact_kernels, pick_device, warn_of_emulation
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
 from bnonly.training.listener import Listener
@@ -80,6 +80,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         still_ours = lock.check if lock else lambda: None
         module = GroupTraining(net, config, train, test, folder, digests, listeners, team, still_ours)
         if team.first:
+            warn_of_emulation(config, device)
             folder.start(config)
         _go_on(module, folder)
         facts = environment(device) | ({"devices": team.count} if team.count > 1 else {})

@@ -23,6 +23,7 @@ from typing import Any
 from bnonly.data.kept import keep_last
 from experiments.engines import Ended, Job
 from experiments.engines.ends import log_of, write_into
+from experiments.memory import resident
 
 PATIENCE = 60.0  # seconds for a trial to save itself and end; fit takes ten at most, wandb may take longer
 _FREE, _MUCH = 1 << 28, 1 << 30  # bytes more than at first: from here on freed memory is given back; too much
@@ -82,7 +83,7 @@ class _Place:
         with suppress(OSError):  # it was deleted, which is nothing to a trial
             self._folder = Path.cwd()
         self._torch: Any = None  # threads and state of the random numbers
-        self._memory = _resident()
+        self._memory = resident("VmRSS") or 0
 
     def prepare(self) -> None:
         """Before a trial: environment, folder, signals, torch's threads and random numbers as at first; no log."""
@@ -109,12 +110,12 @@ class _Place:
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        if _resident() - self._memory > _FREE:
+        if (resident("VmRSS") or 0) - self._memory > _FREE:
             from bnonly.training.allocator import give_back_freed_memory
 
             give_back_freed_memory()
         alone = all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate())
-        return alone and not _has_children() and _resident() - self._memory < _MUCH
+        return alone and not _has_children() and (resident("VmRSS") or 0) - self._memory < _MUCH
 
 
 def _has_children() -> bool:
@@ -124,14 +125,6 @@ def _has_children() -> bool:
     except (ChildProcessError, AttributeError):  # none, or Windows, where nobody can say
         return False
     return True
-
-
-def _resident() -> int:
-    """Bytes of memory in use here; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return 0
 
 
 def _end_with_driver() -> None:

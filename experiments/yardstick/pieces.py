@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -24,9 +24,9 @@ from bnonly.measure.accuracy import tally
 from bnonly.randomness import bngen
 from bnonly.runs import RunFolder
 from bnonly.training.build import run_batches, run_data
-from bnonly.training.environment import environment
 from bnonly.training.fit import quiet, trainer
 from bnonly.training.module import GroupTraining
+from experiments.tables import made_with, quartiles
 
 NORMALS = 4_000_000
 EPOCHS, BATCH = 4, 16  # 90 steps an epoch
@@ -37,12 +37,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        facts = environment(torch.device("cpu"))
-        kept = ("device_name", "cpu_capability", "threads", "torch", "lightning", "numpy", "git")
-        shared = {key: facts[key] for key in kept} | {
-            "dtype": "fp32",
-            "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        }
+        shared = made_with() | {"dtype": "fp32"}
         return [pair(rounds) | shared for pair in (generator, lightning_overhead)]
     finally:
         torch.set_num_threads(before)
@@ -123,14 +118,14 @@ def _alternating(rounds: int, ours: Callable[[], float], theirs: Callable[[], fl
 
 def _row(ours: str, theirs: str, unit: str, pairs: list[tuple[float, float]]) -> dict[str, Any]:
     ratios, differences = [a / b for a, b in pairs], [a - b for a, b in pairs]
-    low, middle, high = quantiles(ratios, n=4)
+    low, middle, high = quartiles(ratios)
     return {
         "ours": ours,
         "theirs": theirs,
         "unit": unit,
-        "ours_median": f"{quantiles([a for a, _ in pairs])[1]:.4g}",
-        "theirs_median": f"{quantiles([b for _, b in pairs])[1]:.4g}",
-        "difference_median": f"{quantiles(differences)[1]:.4g}",
+        "ours_median": f"{median(a for a, _ in pairs):.4g}",
+        "theirs_median": f"{median(b for _, b in pairs):.4g}",
+        "difference_median": f"{median(differences):.4g}",
         "ratio_lower_quartile": f"{low:.3f}",
         "ratio_median": f"{middle:.3f}",
         "ratio_upper_quartile": f"{high:.3f}",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from bnonly.files import read_object
 from experiments.grid import Trial
+from experiments.tables import quartiles
 from experiments.yardstick.answers import found, place_of_pieces
 from experiments.yardstick.sides import PLAIN
 
@@ -56,7 +57,7 @@ def ratios(facts: dict[str, Any], command: str) -> list[dict[str, Any]]:
     """A row a pair of sides: images a second, round by round, and bytes kept for backward."""
     made = []
     for beside, name in combinations(facts["sides"], 2):
-        low, middle, high = _quartiles(_by_round(facts, name, beside))
+        low, middle, high = quartiles(_by_round(facts, name, beside))
         made.append(
             _who(facts)
             | {
@@ -77,11 +78,11 @@ def ratios(facts: dict[str, Any], command: str) -> list[dict[str, Any]]:
 def _row(facts: dict[str, Any], name: str) -> dict[str, Any]:
     side, batch = facts["sides"][name], facts["config"]["training"]["batch_size"]
     precision = side["training"]["precision"]
-    low, rate, high = _quartiles(_rates(side))
+    low, rate, high = quartiles(_rates(side))
     bounds = _bounds(facts, side)
     shares = [least * rate for (least, _), rate in zip(bounds, _rates(side), strict=True)]
     need = _need(facts, side)
-    against = _quartiles(_by_round(facts, name, PLAIN)) if PLAIN in facts["sides"] else (None,) * 3
+    against = quartiles(_by_round(facts, name, PLAIN)) if PLAIN in facts["sides"] else (None,) * 3
     plain = facts["sides"].get(PLAIN, {})
     return {
         "side": name,
@@ -168,13 +169,6 @@ def _bounds(facts: dict[str, Any], side: dict[str, Any]) -> list[tuple[float, st
         max((need["flops"] / each[precision], "operations"), (need["bytes"] / each["bytes"], "bytes"))
         for each in facts["machine"]
     ]
-
-
-def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, middle, high = quantiles(values, n=4, method="inclusive")
-    return low, middle, high
 
 
 def _over(mine: float | None, theirs: float | None) -> float | None:

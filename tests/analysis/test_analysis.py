@@ -81,12 +81,14 @@ def test_sizes_have_a_marker_a_way_and_a_colour_a_depth():
             "codec": codec,
             "dtype": "fp16",
             "clamp": clamp,
+            "calibrated": calibrated,
             "bytes": 900,
             "top1": 0.5,
         }
         for depth in (8, 14)
         for form, codec in ways
         for clamp in ((0.0, 0.05) if form == "folded" else (None,) if form == "whole" else (0.0,))
+        for calibrated in ((None, 1000) if codec == "rans" else (None,))
     ]
     figure = figures.accuracy_by_bytes(pd.DataFrame(rows))
     (axes,) = figure.axes

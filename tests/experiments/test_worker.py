@@ -57,13 +57,13 @@ def test_a_process_in_which_something_was_left_is_replaced(tmp_path, leaves):
 
 def test_too_much_memory_is_something_left(monkeypatch):
     monkeypatch.setattr(worker, "_has_children", lambda: False)  # as this process may
-    resident = [5 << 28]  # a test's own hoard may come from memory that an earlier test has left to the process
-    monkeypatch.setattr(worker, "_resident", lambda: resident[0])
+    memory = [5 << 28]  # a test's own hoard may come from memory that an earlier test has left to the process
+    monkeypatch.setattr(worker, "resident", lambda field: memory[0])
     place = worker._Place({})
     assert place.tidied()
-    resident[0] += worker._MUCH
+    memory[0] += worker._MUCH
     assert not place.tidied()
-    resident[0] -= 1
+    memory[0] -= 1
     assert place.tidied()
 
 

@@ -11,6 +11,7 @@ import bnonly
 from bnonly.fused import functions, native
 from bnonly.fused.network import FusedBasicBlock, fuse, unfuse
 from bnonly.networks.residual import BasicBlock, ResNet
+from experiments.yardstick.pace import Saved
 
 BATCH, STEPS = 16, 20
 
@@ -98,22 +99,11 @@ def test_pictures_of_any_size(size):
 
 
 def kept(net: nn.Module, size: int) -> int:
-    """Bytes that autograd keeps for backward, each storage once, parameters not counted."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*net.parameters(), *net.buffers()]}
-    found: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        pixels, labels = images(0, torch.float32, size)
-        loss = cross_entropy(net(pixels), labels)
-    total = sum(found.values())
-    del loss
-    return total
+    """Bytes that autograd keeps for backward."""
+    pixels, labels = images(0, torch.float32, size)
+    with Saved(net) as saved:
+        cross_entropy(net(pixels), labels)
+    return saved.bytes
 
 
 @pytest.mark.parametrize("name", ["cifar_resnet14", "cifar_resnet56"])

@@ -12,6 +12,7 @@ import torch
 import bnonly
 from bnonly.cli import main
 from bnonly.errors import BadInput, printable
+from bnonly.fused.network import fuse
 from bnonly.measure.gamma import clamped
 from bnonly.seedfile.contents import Limits, open_file, read
 from bnonly.seedfile.errors import CorruptFile, NotStorable, TooLarge
@@ -105,6 +106,13 @@ def test_a_gamma_of_exactly_the_threshold_stays():
 def test_copies_are_stored_alike():
     net = trained(group="bn+random:2")
     assert pack(copy.deepcopy(net), How()).data == pack(net, How()).data
+
+
+def test_a_fused_network_is_stored_as_it_was():
+    net = trained()
+    plain = pack(net, How()).data
+    assert fuse(net)
+    assert pack(net, How()).data == plain
 
 
 def test_what_was_said_of_a_network_is_not_said_of_another():
