@@ -38,8 +38,7 @@ def two_steps(
     residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
-    able = not isinstance(conv2, ScalarTrained) and not isinstance(conv1.padding, str)
-    if not able or convolution.prepared_for(conv2, x, _output_size(conv1, x)) is None:
+    if isinstance(conv1.padding, str) or convolution.prepared_for(conv2, x, _output_size(conv1, x)) is None:
         return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
     between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
     return _step(conv2, norm2, between, residual, True, statistics)
@@ -112,7 +111,7 @@ class _ConvNorm(torch.autograd.Function):
         statistics = _forward(y, gamma, beta, residual, out, signs, norm, relu, sums)
         if keeps:
             dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-            ctx.save_for_backward(y, statistics, gamma, weight, signs, x if dense else None)
+            ctx.save_for_backward(y, statistics, gamma, weight, signs, *((x, pending) if dense else (None, None)))
             ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, x.dtype, conv, norm, relu
             ctx.training, ctx.prepared = norm.training, prepared
         if out is not None:
@@ -123,7 +122,7 @@ class _ConvNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        y, statistics, gamma, weight, signs, x = ctx.saved_tensors
+        y, statistics, gamma, weight, signs, x, pending = ctx.saved_tensors
         wants_x, wants_weight, wants_values, *wants_norm, wants_residual = ctx.needs_input_grad[:6]
         through = wants_x or wants_weight or wants_values
         gradient = gradient.contiguous(memory_format=_LAST)
@@ -133,7 +132,8 @@ class _ConvNorm(torch.autograd.Function):
         for_x = for_weight = for_values = None
         conv: nn.Conv2d = ctx.conv
         if back is not None and wants_values:
-            for_values = _scalars(x, back, conv)
+            for_values = _scalars(x, back, conv, pending)
+            assert pending is None or for_values is not None, "where convolutions have kernels, scalars have"
         dense = wants_weight or (wants_values and for_values is None)
         if back is not None and ctx.prepared is not None and not dense:
             for_x = convolution.input_gradient(ctx.prepared, back) if wants_x else None
@@ -247,8 +247,11 @@ def _backward(
     return back, gradient if wants_residual else None, for_gamma, for_beta
 
 
-def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
-    """The gradient of a convolution's random scalars [channels, K]; None where there is no kernel for it."""
+def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | None = None) -> Tensor | None:
+    """The gradient of a convolution's random scalars [channels, K]; None where there is no kernel for it.
+
+    pending: statistics whose scale, shift and ReLU have still to be applied to x.
+    """
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
     plain = plain and max(conv.kernel_size) <= 15  # what the kernel has margins for
@@ -269,7 +272,8 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d) -> Tensor | None:
     result = torch.empty_like(conv.random_values)
     kernel(
         address(x), address(back), address(places), address(result), len(x), *x.shape[2:], x.shape[1],
-        *back.shape[2:], *conv.random_positions.shape, conv.stride[0], torch.get_num_threads(),
+        *back.shape[2:], *conv.random_positions.shape, conv.stride[0],
+        *((None, None) if pending is None else map(address, pending[2:])), torch.get_num_threads(),
     )  # fmt: skip
     return result
 

@@ -6,87 +6,107 @@
 
 namespace {
 
-// Output places down the picture whose input row, place * stride + offset, lies within it.
-struct Range {
-    Size begin, end;
-
-    Range(Size outputs, Size inputs, Size stride, Size offset)
-        : begin(offset < 0 ? (-offset + stride - 1) / stride : 0),
-          end(std::min(outputs, inputs > offset ? (inputs - offset - 1) / stride + 1 : 0)) {}
-};
-
-// A picture's channels one after another, each with its rows, and zeros around what lies in a row, so that sums over
-// a row are sums over eights. Of a stride s there are s rows for one: columns 0, s, 2 s, ..., then 1, s + 1, ...
-template <typename Type> struct Turned {
-    static constexpr Size MARGIN = 16;
-    Size height, width, channels, stride, length;
-    Size plane;  // between two channels: no power of two, for which a cache would have but one place
+// A picture with zeros around it, so that no place of a filter has to be asked whether it lies within.
+template <typename Type> struct Framed {
+    Size height, width, channels, above, left, line;  // line: values of a row, frame included
     std::vector<Type> values;
 
-    Turned(Size height, Size width, Size channels, Size stride, Size columns)
-        : height(height), width(width), channels(channels), stride(stride),
-          length(std::max((width + stride - 1) / stride, (columns + 7) / 8 * 8) + 2 * MARGIN),
-          plane(height * stride * length + MARGIN), values(channels * plane) {}
-
-    // Columns from `side` on, every `stride`-th.
-    const Type *row(Size channel, Size row, Size side) const {
-        const Size phase = (side % stride + stride) % stride;
-        return values.data() + channel * plane + (row * stride + phase) * length + MARGIN + (side - phase) / stride;
+    // The frame holds every input of `rows` x `columns` places that are `stride` apart, offsets included.
+    Framed(Size height, Size width, Size channels, const Size *places, Size count, Size rows, Size columns, Size stride)
+        : height(height), width(width), channels(channels), above(0), left(0) {
+        Size below = height, right = width;
+        for (Size i = 0; i < count; ++i) {
+            const Size down = places[3 * i + 1], side = places[3 * i + 2];
+            above = std::max(above, -down), left = std::max(left, -side);
+            below = std::max(below, (rows - 1) * stride + down + 1);
+            right = std::max(right, (columns - 1) * stride + side + 1);
+        }
+        line = (left + right) * channels;
+        values.resize(std::size_t((above + below) * line));
     }
 
-    void take(const Type *picture) {
-        for (Size row = 0; row < height; ++row, picture += width * channels) {
-            Size column = 0;
-            if (stride == 1 && channels % 8 == 0)
-                for (; column + 8 <= width; column += 8)
-                    for (Size channel = 0; channel < channels; channel += 8) {
-                        Values<Type> eight[8];
-                        for (Size i = 0; i < 8; ++i)
-                            eight[i] = load<false>(picture + (column + i) * channels + channel, 8);
-                        turn(eight);
-                        Type *to = values.data() + channel * plane + row * length + MARGIN + column;
-                        for (Size i = 0; i < 8; ++i) store<false>(to + i * plane, 8, eight[i]);
+    // With a scale and a shift [channels]: max(0, scale picture + shift) within the frame.
+    void take(const Type *picture, const Type *scale, const Type *shift) {
+        Type *to = values.data() + above * line + left * channels;
+        for (Size row = 0; row < height; ++row, picture += width * channels, to += line)
+            if (!scale)
+                std::copy_n(picture, width * channels, to);
+            else
+                for (Size column = 0; column < width; ++column)
+                    for (Size channel = 0, at = column * channels; channel < channels; ++channel, ++at) {
+                        const Type value = picture[at] * scale[channel] + shift[channel];
+                        to[at] = value < 0 ? 0 : value;  // what is no number stays none
                     }
-            for (; column < width; ++column) {
-                Type *to = values.data() + (row * stride + column % stride) * length + MARGIN + column / stride;
-                for (Size channel = 0; channel < channels; ++channel)
-                    to[channel * plane] = picture[column * channels + channel];
-            }
-        }
+    }
+
+    Size offset(const Size *place) const { return (place[1] + above) * line + (place[2] + left) * channels + place[0]; }
+};
+
+// Fetches memory while sums are taken, which without it take half as long as waiting for what they sum.
+struct Ahead {
+    const char *at[2];  // of the next picture, and of its gradient
+    Size left[2];       // bytes
+    void fetch(Size each) {
+        for (int i = 0; i < 2; ++i)
+            for (const Size end = std::max<Size>(0, left[i] - each); left[i] > end; left[i] -= 64, at[i] += 64)
+                __builtin_prefetch(at[i], 0, 2);
     }
 };
 
+// Of eight filters, one scalar each, or of the last `filters`: a picture's sums.
+template <bool Partial, typename Type>
+Values<Type> products(const Type *input, const Size *offsets, const Type *back, Size rows, Size columns, Size line,
+                      Size step, Size filters, Size lanes, Ahead &ahead, Size each) {
+    Values<Type> total{};
+    for (Size row = 0; row < rows; ++row, input += line) {
+        ahead.fetch(each);
+        Values<Type> sum{};  // of a row, so that few values are added to large ones
+        const Type *at = input;
+        for (Size column = 0; column < columns; ++column, at += step, back += filters) {
+            const Values<Type> met{at[offsets[0]], at[offsets[1]], at[offsets[2]], at[offsets[3]],
+                                   at[offsets[4]], at[offsets[5]], at[offsets[6]], at[offsets[7]]};
+            sum += met * load<Partial>(back, lanes);
+        }
+        total += sum;
+    }
+    return total;
+}
+
 // result[o, k] = sum over n, y, x of gradient[n, y, x, o] input[n, y stride + row, x stride + column, channel], where
-// places[o, k] = (channel, row, column).
+// places[o, k] = (channel, row, column), of the input scaled, shifted and through its ReLU where they are given.
 template <typename Type>
 void gradient(const Type *input, const Type *gradient, const Size *places, Type *result, Size images, Size height,
-              Size width, Size channels, Size rows, Size columns, Size filters, Size count, Size stride, int threads) {
-    const Size each = filters * count;
+              Size width, Size channels, Size rows, Size columns, Size filters, Size count, Size stride,
+              const Type *scale, const Type *shift, int threads) {
+    const Size each = filters * count, eights = (filters + 7) / 8;
     std::vector<double> sums(each * threads, 0.0);
 #pragma omp parallel num_threads(threads)
     {
         const int thread = omp_get_thread_num(), all = omp_get_num_threads();
         double *own = sums.data() + each * thread;
-        Turned<Type> from(height, width, channels, stride, columns), back(rows, columns, filters, 1, columns);
-        for (Size image = images * thread / all; image < images * (thread + 1) / all; ++image) {
-            from.take(input + image * height * width * channels);
-            back.take(gradient + image * rows * columns * filters);
-            for (Size i = 0; i < each; ++i) {
-                const Size channel = places[3 * i], down = places[3 * i + 1], side = places[3 * i + 2];
-                const Range range(rows, height, stride, down);
-                Values<Type> even{}, odd{};  // an addition waits for the one before it
-                for (Size row = range.begin; row < range.end; ++row) {
-                    const Type *left = back.row(i / count, row, 0);
-                    const Type *right = from.row(channel, row * stride + down, side);
-                    Size x = 0;
-                    for (; x + 8 < columns; x += 16) {
-                        even += load<false>(left + x, 8) * load<false>(right + x, 8);
-                        odd += load<false>(left + x + 8, 8) * load<false>(right + x + 8, 8);
-                    }
-                    if (x < columns) even += load<false>(left + x, 8) * load<false>(right + x, 8);
+        Framed<Type> from(height, width, channels, places, each, rows, columns, stride);
+        std::vector<Size> offsets(std::size_t(eights * 8 * count));  // [k][o]; of no filter: anywhere within
+        for (Size i = 0; i < each; ++i) offsets[i % count * eights * 8 + i / count] = from.offset(places + 3 * i);
+        const Size inputs = height * width * channels, outputs = rows * columns * filters;
+        const Size turns = eights * count * rows, end = images * (thread + 1) / all;
+        const Size bytes = (std::max(inputs, outputs) * Size(sizeof(Type)) + turns - 1) / turns;
+        for (Size image = images * thread / all; image < end; ++image) {
+            from.take(input + image * inputs, scale, shift);
+            const Type *back = gradient + image * outputs;
+            const auto next = [&](const Type *from, Size step) {
+                return reinterpret_cast<const char *>(from + (image + 1) * step);
+            };
+            const Size more = image + 1 < end ? Size(sizeof(Type)) : 0;
+            Ahead ahead{{next(input, inputs), next(gradient, outputs)}, {more * inputs, more * outputs}};
+            for (Size first = 0; first < filters; first += 8)
+                for (Size k = 0; k < count; ++k) {
+                    const Size lanes = std::min<Size>(8, filters - first);
+                    const auto kernel = lanes == 8 ? products<false, Type> : products<true, Type>;
+                    const Values<Type> found =
+                        kernel(from.values.data(), &offsets[k * eights * 8 + first], back + first, rows, columns,
+                               stride * from.line, stride * channels, filters, lanes, ahead, bytes);
+                    for (Size lane = 0; lane < lanes; ++lane) own[(first + lane) * count + k] += double(found[lane]);
                 }
-                for (Size lane = 0; lane < 8; ++lane) own[i] += double(even[lane]) + double(odd[lane]);
-            }
         }
     }
     for (Size i = 0; i < each; ++i) {
@@ -101,10 +121,11 @@ void gradient(const Type *input, const Type *gradient, const Size *places, Type 
 #define SCALARS(TYPE, STORED)                                                                                         \
     extern "C" void scalars_##TYPE(const void *input, const void *back, const Size *places, void *result,             \
                                    Size images, Size height, Size width, Size channels, Size rows, Size columns,      \
-                                   Size filters, Size count, Size stride, int threads) {                              \
+                                   Size filters, Size count, Size stride, const void *scale, const void *shift,       \
+                                   int threads) {                                                                     \
         gradient(static_cast<const STORED *>(input), static_cast<const STORED *>(back), places,                       \
                  static_cast<STORED *>(result), images, height, width, channels, rows, columns, filters, count,       \
-                 stride, threads);                                                                                    \
+                 stride, static_cast<const STORED *>(scale), static_cast<const STORED *>(shift), threads);            \
     }
 
 SCALARS(float32, float)

@@ -84,9 +84,10 @@ def test_fifty_steps_in_float32_beside_a_control():
     assert off["fused"] <= 4 * off["contiguous"] + 5e-4
 
 
-def test_steps_in_float32():
-    _, stock = trained("cifar_resnet14", "bn", torch.float32, False, 5, 32, batch=64)
-    _, ours = trained("cifar_resnet14", "bn", torch.float32, True, 5, 32, batch=64)
+@pytest.mark.parametrize("group", ["bn", "bn+random:2"])
+def test_steps_in_float32(group):
+    _, stock = trained("cifar_resnet14", group, torch.float32, False, 5, 32, batch=64)
+    _, ours = trained("cifar_resnet14", group, torch.float32, True, 5, 32, batch=64)
     assert ours == pytest.approx(stock, abs=5e-4)
 
 
