@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from experiments.gridfile import Grid
     from experiments.status import Board
 
-ACTIONS = ("list", "show", "run", "status")
+ACTIONS = ("list", "show", "run", "status", "draw")
 
 HOW = """\
   bnonly experiment list                             what is asked, and how many runs that takes
   bnonly experiment show depth                       one of them: its grid, what to expect, what it draws
   bnonly experiment run depth --preset cpu           train what is not done; again: go on
   bnonly experiment status depth                     done, running, failed, waiting, and the time left
+  bnonly experiment draw depth --to figures          figures and tables of what is done, in figures/depth
 """
 
 
@@ -40,12 +41,12 @@ def parser() -> Parser:
         "Grids of runs, each the answer to a question.",
         epilog=HOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="bnonly experiment list | show NAME | run NAME ... | status NAME ... [options]",
+        usage="bnonly experiment list | show NAME | run NAME ... | status NAME ... | draw NAME ... [options]",
     )
     add = parser.add_argument
     add("action", choices=ACTIONS, help="what to do")
     add("names", nargs="*", choices=_Names(EXPERIMENTS), metavar="NAME", help=f"of {', '.join(EXPERIMENTS)}")
-    add("--preset", choices=PRESETS, help="size of the grid (run: smoke unless given; status: the one run last)")
+    add("--preset", choices=PRESETS, help="size of the grid (run: smoke unless given; else the one run last)")
     add("--engine", choices=tuple(ENGINES), default="local", help="where trials run (default: local)")
     add("--option", action="append", default=[], metavar="NAME=VALUE", help="of the engine; may be repeated")
     add("--out", type=user_path, default=Path("runs"), metavar="DIR", help="folder of all runs (default: runs)")
@@ -53,6 +54,9 @@ def parser() -> Parser:
     add("--only-failed", action="store_true", help="run those alone that failed before")
     add("--slots", type=int, metavar="N", help="trials at once (default: cores / training.threads; on GPUs one each)")
     add("--per-gpu", type=int, metavar="N", help="trials at once on each GPU (default: 1)")
+    add(
+        "--to", type=user_path, metavar="DIR", help="draw: DIR/NAME takes the files (default: the folder of all runs)"
+    )
     add("--json", action="store_true", help="list, show, status: as JSON")
     return parser
 
@@ -69,6 +73,8 @@ def main(argv: list[str]) -> int:
         return _show(options)
     if options.action == "status":
         return _status(options)
+    if options.action == "draw":
+        return _draw(options)
     from experiments.running import run
 
     return run(grids(options), options)
@@ -151,16 +157,37 @@ def _plain(values: Sequence[Any]) -> list[Any]:
     return [list(value) if isinstance(value, tuple) else value for value in values]
 
 
-def _status(options: argparse.Namespace) -> int:
+def _last_run(options: argparse.Namespace) -> list[Grid]:
+    """Those that are named, as they were run last, unless told. Raises BadInput."""
     from experiments.gridfile import Grid, last_preset, read
-    from experiments.status import Board
 
-    told: list[dict[str, Any]] = []
+    found = []
     for name in dict.fromkeys(options.names):
         experiment(name)  # refuses an unknown name before any folder is looked for
         folder = options.out / name
         preset = options.preset or last_preset(folder) or "smoke"
-        grid = Grid.of(name, preset, options.out, options.set or read(folder, preset).get("set", ()))
+        found.append(Grid.of(name, preset, options.out, options.set or read(folder, preset).get("set", ())))
+    return found
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from experiments.drawing import draw
+
+    drawn = True
+    for grid in _last_run(options):
+        folder = (options.to or options.out) / grid.name
+        if draw(grid.what, grid.trials, folder, grid.command):
+            print(folder)
+        else:
+            drawn = False
+    return 0 if drawn else 1
+
+
+def _status(options: argparse.Namespace) -> int:
+    from experiments.status import Board
+
+    told: list[dict[str, Any]] = []
+    for grid in _last_run(options):
         board = Board(grid.trials)
         board.look()
         told.append(_standing(grid, board))

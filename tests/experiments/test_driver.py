@@ -52,6 +52,20 @@ def test_a_grid_is_run_once(tmp_path, capsys):
     assert [stub_grid.calls(folder) for folder in stub_grid.folders(tmp_path)] == [1, 1, 1]
 
 
+def test_what_is_done_is_drawn_without_running(tmp_path, capsys):
+    stub_grid.install(2)
+    assert run(tmp_path / "nowhere", action="draw") == 1 and "no figures" in capsys.readouterr().err
+    run(tmp_path / "runs", "--set", "training.epochs=7")
+    for trial in json.loads((tmp_path / "runs" / "stub" / "grid.smoke.json").read_text())["trials"]:
+        (tmp_path / "runs" / "stub" / trial["id"] / "config.yaml").write_text(json.dumps(trial["config"]))
+    capsys.readouterr()
+    assert run(tmp_path / "runs", "--to", str(tmp_path / "kept"), action="draw") == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "kept" / "stub")]
+    text = (tmp_path / "kept" / "stub" / "runs.csv").read_text()
+    assert len(text.splitlines()) == 3 and "--set training.epochs=7" in text and str(tmp_path) not in text
+    assert [len(path.read_text().split()) for path in tmp_path.glob("runs/*/*/calls")] == [1, 1]
+
+
 def test_the_grid_is_written_down(tmp_path):
     stub_grid.install(2)
     run(tmp_path, "--set", "training.epochs=7")

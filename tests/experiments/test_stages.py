@@ -77,6 +77,7 @@ def test_figures_stand_beside_their_numbers(trial, tmp_path, capsys):
         *(f"{name}.{kind}" for name in figures[:2] for kind in ("svg", "png", "csv")),
     }
     assert "accuracy_by_decay is not drawn" in capsys.readouterr().err
+    assert "path" not in (tmp_path / "runs.csv").read_text().partition("\n")[0].split(",")
     (row,) = csv.DictReader((tmp_path / "runs.csv").read_text().splitlines())
     result = json.loads((trial.folder.path / "result.json").read_text())
     assert row["id"] == trial.id and float(row["top1"]) == pytest.approx(result["test"]["top1"])
