@@ -62,9 +62,11 @@ def ablate(
 
 def _evaluate(results: _Results, wanted: Sequence[Point], path: Path | None, quiet: bool) -> None:
     from bnonly.measure.ablation import ablate as evaluated
+    from bnonly.training.build import engaged
     from bnonly.training.environment import exact_kernels
 
     opened, precision = results.opened, results.who.precision
+    engaged(opened.net, results.who.config)
     saved = time.monotonic()
     try:
         with exact_kernels():

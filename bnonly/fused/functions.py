@@ -38,7 +38,8 @@ def two_steps(
     residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
-    if isinstance(conv1.padding, str) or convolution.prepared_for(conv2, x, _output_size(conv1, x)) is None:
+    able = not isinstance(conv1.padding, str)
+    if not able or not convolution.prepared_for(conv2, x, torch.is_grad_enabled(), _output_size(conv1, x)):
         return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
     between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
     return _step(conv2, norm2, between, residual, True, statistics)
@@ -91,7 +92,7 @@ class _ConvNorm(torch.autograd.Function):
         unapplied: bool,
         recorded: bool,
     ) -> Any:
-        prepared, sums = convolution.prepared_for(conv, x), None
+        prepared, sums = convolution.prepared_for(conv, x, recorded), None
         if prepared is not None:
             if norm.training:
                 sums = torch.empty(2, conv.out_channels, dtype=torch.float64)

@@ -167,6 +167,19 @@ def test_a_modules_weight_is_prepared_once_until_it_changes():
     with torch.autocast("cpu", torch.bfloat16):
         assert prepared_for(conv, x) is None
     assert prepared_for(conv.requires_grad_(), x) is None
+    assert prepared_for(conv, x, recorded=False) is not None
+
+
+def test_a_weight_that_trains_is_prepared_anew_for_each_evaluation():
+    conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+    x, _ = drawn(2, 16, 16, 6, 6)
+    optimiser = torch.optim.SGD(conv.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(3):
+        with torch.inference_mode():
+            wanted = norm.eval()(conv(x)).relu()
+            torch.testing.assert_close(conv_norm(conv, norm, x), wanted, rtol=1e-4, atol=1e-4)
+        conv_norm(conv, norm.train(), x).square().sum().backward()
+        optimiser.step()
 
 
 def test_a_step_by_it_equals_modules_in_float64():
