@@ -1,8 +1,8 @@
-// 3x3 convolutions of frozen weights, stride 1, padding 1, float32: Winograd's F(4x4, 3x3) and F(2x2, 3x3).
+// 3x3 convolutions, stride 1, padding 1, float32: Winograd's F(4x4, 3x3) and F(2x2, 3x3).
 //
 // M x M results of a pair of channels take (M + 2)^2 products where the plain sum takes 9 M^2: 36 for 144, or 16 for
 // 36 (Lavin and Gray, arXiv 1509.09308). Pictures, weights and sums are transformed down the columns, then along the
-// rows; the weights come transformed, for they never change. F(4x4) interpolates at 0, 1, -1, 1/2, -2 and infinity,
+// rows; the weights come transformed, since frozen ones stay. F(4x4) interpolates at 0, 1, -1, 1/2, -2 and infinity,
 // which rounds better than 0, 1, -1, 2, -2 (Barabasz and others, arXiv 1803.10986).
 //
 // Tensors lie channels last. A block of tiles goes through all stages before the next begins, so what lies between

@@ -1,4 +1,4 @@
-"""Frozen 3x3 convolutions by Winograd's algorithm, whose transformed weights are computed once.
+"""3x3 convolutions by Winograd's algorithm, whose transformed weights are kept until they change.
 
 Stride 1, padding 1, one group, float32 on a CPU, channels in eights. It takes 36 products where the plain sum takes
 144 (tile 4), or 16 for 36 (tile 2); see convolution.cpp. The input's gradient is such a convolution too: of the
@@ -67,21 +67,17 @@ def suits(conv: nn.Conv2d) -> bool:
     )
 
 
-def prepared_for(
-    conv: nn.Conv2d, x: Tensor, recorded: bool = True, size: Sequence[int] | None = None
-) -> Prepared | None:
+def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) -> Prepared | None:
     """The module's weight, prepared for x and kept until it changes; None where torch must do the work.
 
-    That is where the module is another, its weight trains and a step is `recorded`, the machine has no kernel, x is
-    smaller than LEAST_SIZE, or it is not float32 on a CPU or would not stay so under autocast. size: [H, W], if x is
-    not yet what it will be.
+    That is where the module is another, the machine has no kernel, x is smaller than LEAST_SIZE, or it is not float32
+    on a CPU or would not stay so under autocast. size: [H, W], if x is not yet what it will be.
     """
     weight = conv.weight
     if x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return None
     if (
-        (recorded and weight.requires_grad)
-        or x.numel() == 0
+        x.numel() == 0
         or min(size or x.shape[2:]) < LEAST_SIZE
         or weight.is_inference()
         or not suits(conv)

@@ -38,8 +38,8 @@ def two_steps(
     residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
-    able = not isinstance(conv1.padding, str)
-    if not able or not convolution.prepared_for(conv2, x, torch.is_grad_enabled(), _output_size(conv1, x)):
+    needed = torch.is_grad_enabled() and conv2.weight.requires_grad  # what lies between, for its gradient
+    if needed or isinstance(conv1.padding, str) or not convolution.prepared_for(conv2, x, _output_size(conv1, x)):
         return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
     between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
     return _step(conv2, norm2, between, residual, True, statistics)
@@ -92,7 +92,7 @@ class _ConvNorm(torch.autograd.Function):
         unapplied: bool,
         recorded: bool,
     ) -> Any:
-        prepared, sums = convolution.prepared_for(conv, x, recorded), None
+        prepared, sums = convolution.prepared_for(conv, x), None
         if prepared is not None:
             if norm.training:
                 sums = torch.empty(2, conv.out_channels, dtype=torch.float64)
@@ -136,18 +136,18 @@ class _ConvNorm(torch.autograd.Function):
             for_values = _scalars(x, back, conv, pending)
             assert pending is None or for_values is not None, "where convolutions have kernels, scalars have"
         dense = wants_weight or (wants_values and for_values is None)
-        if back is not None and ctx.prepared is not None and not dense:
-            for_x = convolution.input_gradient(ctx.prepared, back) if wants_x else None
-        elif back is not None:
+        if back is not None and ctx.prepared is not None and wants_x:
+            for_x, wants_x = convolution.input_gradient(ctx.prepared, back), False
+        if back is not None and (wants_x or dense):
             own = x if x is not None else torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=_LAST)
-            for_x, for_weight, _ = torch.ops.aten.convolution_backward(
+            left, for_weight, _ = torch.ops.aten.convolution_backward(
                 back, own.to(y.dtype), weight.to(y.dtype), None, conv.stride, conv.padding, conv.dilation, False,
                 (0, 0), conv.groups, (wants_x, dense, False),
             )  # fmt: skip
             if wants_values and for_values is None:
                 assert for_weight is not None and isinstance(conv, ScalarTrained)
                 for_values = for_weight.flatten(1).gather(1, conv.random_positions)
-            for_x = None if for_x is None else for_x.to(ctx.input_dtype)
+            for_x = for_x if left is None else left.to(ctx.input_dtype)
             for_weight = for_weight.to(weight.dtype) if wants_weight else None
         for_gamma, for_beta = (
             g if wanted else None for g, wanted in zip((for_gamma, for_beta), wants_norm, strict=True)
@@ -255,7 +255,6 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | 
     """
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
-    plain = plain and max(conv.kernel_size) <= 15  # what the kernel has margins for
     kernel = _kernel("scalars", back, conv.random_values) if plain and not isinstance(conv.padding, str) else None
     if kernel is None or x is None or x.dtype != back.dtype:
         return None

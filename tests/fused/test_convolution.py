@@ -166,8 +166,7 @@ def test_a_modules_weight_is_prepared_once_until_it_changes():
         assert prepared_for(conv, other) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert prepared_for(conv, x) is None
-    assert prepared_for(conv.requires_grad_(), x) is None
-    assert prepared_for(conv, x, recorded=False) is not None
+    assert prepared_for(conv.requires_grad_(), x) is again
 
 
 def test_a_weight_that_trains_is_prepared_anew_for_each_evaluation():

@@ -84,7 +84,7 @@ def test_fifty_steps_in_float32_beside_a_control():
     assert off["fused"] <= 4 * off["contiguous"] + 5e-4
 
 
-@pytest.mark.parametrize("group", ["bn", "bn+random:2"])
+@pytest.mark.parametrize("group", ["bn", "bn+random:2", "all"])
 def test_steps_in_float32(group):
     _, stock = trained("cifar_resnet14", group, torch.float32, False, 5, 32, batch=64)
     _, ours = trained("cifar_resnet14", group, torch.float32, True, 5, 32, batch=64)
