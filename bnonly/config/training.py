@@ -62,6 +62,9 @@ class TrainingConfig(Section):
     """What the rate is multiplied by at each milestone."""
     warmup: Annotated[NonNegativeFloat, Hint(unit="epochs")] = 0.0
     """Epochs over which the rate rises linearly from 0."""
+    average: Annotated[NonNegativeFloat, Hint(unit="epochs")] = 0.0
+    """Epochs at the end over whose steps the trained values are averaged: the run ends with their mean, and with
+    running statistics estimated for it in one more pass over the training images."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of forward and backward; bf16 is torch's automatic mixed precision, parameters stay float32."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
@@ -143,6 +146,8 @@ class TrainingConfig(Section):
             raise ValueError("engine fused computes in memory_format channels_last: leave memory_format unset")
         if self.engine == "fused" and self.sync_bn:
             raise ValueError("engine fused has no synchronised BatchNorm: set sync_bn to false, or engine to modules")
+        if self.average > self.epochs:
+            raise ValueError(f"an average over {self.average} epochs is longer than the {self.epochs} of training")
         if self.warmup > self.epochs:
             raise ValueError(f"a warm-up of {self.warmup} epochs is longer than the {self.epochs} epochs of training")
         return self

@@ -113,8 +113,7 @@ class _Results:
 
     def add(self, point: Point | None, channels: int, score: Score) -> None:
         self._seconds, self._made = time.monotonic() - self._began, _now()
-        loss = score.loss if math.isfinite(score.loss) else None  # JSON has no infinity
-        values = {"top1": score.top1, "top5": score.top5, "loss": loss}
+        values = score.plain()
         if point is None:
             self.intact = values
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ class Score:
     top1: float
     top5: float
     images: int
+
+    def plain(self) -> dict[str, float | None]:
+        """For JSON. A loss may overflow to no number while training is sound: a deep network is evaluated with
+        running statistics that its first steps have barely moved."""
+        return {"loss": self.loss if math.isfinite(self.loss) else None, "top1": self.top1, "top5": self.top5}
 
 
 def tally(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:

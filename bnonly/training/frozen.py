@@ -53,6 +53,13 @@ def settle(module: GroupTraining) -> None:
     module.shown = path
 
 
+def renew(module: GroupTraining) -> None:
+    """Running statistics for values that the network has not trained with, from the batches of its last epoch."""
+    training = module.config.training
+    if training.bn_statistics != "frozen":
+        estimate(module.net, module.train_batches.epoch(training.epochs - 1), training.precision)
+
+
 def estimate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> None:
     """Set every BatchNorm's running statistics to the mean of those that these batches have in a pass in train mode:
     mean and unbiased variance by channel, each batch counting alike. Images [B, 3, H, W], labels ignored.

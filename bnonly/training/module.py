@@ -18,11 +18,12 @@ from bnonly.config import RunConfig
 from bnonly.data.batches import Loader
 from bnonly.errors import Interrupted, TrainingFailed
 from bnonly.files import write_safetensors
-from bnonly.measure.accuracy import Score, autocast, evaluate, score, tally
+from bnonly.measure.accuracy import autocast, evaluate, score, tally
 from bnonly.measure.gamma import betas, gammas, sparsity
 from bnonly.runs import RunFolder
 from bnonly.training import checkpoint, frozen
 from bnonly.training.agreement import Agreement
+from bnonly.training.averaging import Average
 from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
 from bnonly.training.schedule import rate
@@ -69,6 +70,7 @@ class GroupTraining(lightning.LightningModule):
         self.record: dict[str, Any] | None = None
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
+        self.average = Average(net, config.training)
         self.settled = threading.RLock()  # held while the state passes from one step to the next
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
         self.last_shape: torch.Size | None = None  # of a step's images
@@ -135,6 +137,7 @@ class GroupTraining(lightning.LightningModule):
                 self.optimizer.step()
             self.sums += news
             self.position_step += 1
+            self.average.add(self.position_epoch + self.position_step / self.train_batches.steps)
             self._under_way = False
         self._step_seconds = time.perf_counter() - began
 
@@ -188,6 +191,8 @@ class GroupTraining(lightning.LightningModule):
         steps, start = self.train_batches.steps, self.record is None and self.position_step == 0
         epoch = 0 if start else self.position_epoch + 1
         self._check_values(f"epoch {epoch}, its last step")
+        if epoch == self.config.training.epochs and self.average.settle():
+            frozen.renew(self)
         self.team.take_from_first(self.net.buffers())
         shown, precision = self.net.get_submodule(self.shown), self.config.training.precision
         test = evaluate(shown, self.test_batches.in_order(), precision, self.team.sum)
@@ -196,8 +201,8 @@ class GroupTraining(lightning.LightningModule):
             "epoch": epoch,
             "step": epoch * steps,
             "lr": rate(self.config.training, max(0.0, epoch - 1 / steps)),
-            "train": _plain(train),
-            "test": _plain(test),
+            "train": train.plain() if train else None,
+            "test": test.plain(),
             "gamma": sparsity(self.net),
             "seconds": round(self.seconds, 3),
             "images_per_second": round(train.images / self.seconds, 1) if train and self.seconds else None,
@@ -249,7 +254,9 @@ class GroupTraining(lightning.LightningModule):
                 "sessions": self.sessions,
                 "optimizer": options,
             }
-            state = checkpoint.trained_state(self.net) | tensors | {"sums": self.sums}
+            sums, steps = self.average.state()
+            facts |= steps
+            state = checkpoint.trained_state(self.net) | tensors | sums | {"sums": self.sums}
             state |= {f"buffer/{name}": value for name, value in (buffers or {}).items() if f"buffer/{name}" in state}
             checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
             self._saved = time.monotonic()
@@ -271,6 +278,7 @@ class GroupTraining(lightning.LightningModule):
         """Stand where the checkpoint stands."""
         checkpoint.restore_trained(self.net, state.tensors)
         checkpoint.restore_optimizer(self.optimizer, state)
+        self.average.restore(state.tensors, state.facts)
         self.sums.copy_(state.tensors["sums"])
         self.position_epoch, self.position_step = state.facts["epoch"], state.facts["step"]
         self.seconds, self.record = state.facts["seconds"], state.facts["record"]
@@ -337,12 +345,3 @@ class _FromPosition:
         steps = self._module.batches = batches.epoch(self._module.position_epoch, first)
         for _ in range(first, batches.steps, _STEPS_A_TURN):
             yield islice(steps, _STEPS_A_TURN)
-
-
-def _plain(values: Score | None) -> dict[str, float | None] | None:
-    """For JSON. A loss may overflow to no number while training is sound: a deep network is evaluated with running
-    statistics that its first steps have barely moved."""
-    if values is None:
-        return None
-    loss = values.loss if math.isfinite(values.loss) else None
-    return {"loss": loss, "top1": values.top1, "top5": values.top5}
