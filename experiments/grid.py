@@ -7,7 +7,7 @@ later ones win: the experiment's `fields`, configs/presets/PRESET.yaml, the poin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import product
@@ -90,6 +90,7 @@ class Experiment:
 
     axes: values by dotted field; a key that names several fields, separated by commas, has tuples as values. The
     grid is the product, `seed` varying slowest, so that a first whole picture comes early.
+    more: points that follow from what runs found; called as more(preset, trials) with all so far, until it adds none.
     where: keeps a point of the grid; it is given the point's fields by dotted name.
     stages: what is done with each run. figures: names of analysis.figures.FIGURES.
     slots: trials at once, at most; None: as many as fit.
@@ -111,6 +112,7 @@ class Experiment:
     drawing: str | None = None
     shares: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
+    more: Callable[[str, Sequence[Trial]], Iterable[Mapping[str, Any]]] = lambda preset, trials: ()
     where: Callable[[Mapping[str, Any]], bool] = lambda point: True
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
     prepare: Callable[[str, Path], None] = lambda preset, out: None
@@ -162,10 +164,14 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
         for trial in trials(other, preset, out, given)
     }
     found: dict[str, Trial] = {}
-    for point in what.points(preset):
-        config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
-        at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
-        found.setdefault(config.id, Trial(at_home, what.stages_of(preset)))
+    points, known = what.points(preset), -1
+    while len(found) > known:
+        known = len(found)
+        for point in points:
+            config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
+            at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
+            found.setdefault(config.id, Trial(at_home, what.stages_of(preset)))
+        points = iter(what.more(preset, list(found.values())))
     return list(found.values())
 
 

@@ -30,6 +30,10 @@ class Grid:
         """Raises BadInput as `trials` does."""
         return cls(name, preset, out, tuple(given), experiment(name), trials(name, preset, out, given))
 
+    def grown(self) -> Grid:
+        """The same, with the trials that follow from what its runs have found by now."""
+        return Grid.of(self.name, self.preset, self.out, self.given)
+
     @property
     def folder(self) -> Path:
         return self.out / self.name

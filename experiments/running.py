@@ -28,17 +28,20 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
 
     Raises BadInput; Interrupted on SIGINT or SIGTERM, when what ran has saved itself.
     """
-    boards = [Board(grid.trials) for grid in grids]
+    grids, boards = list(grids), [Board(grid.trials) for grid in grids]
     wanted = [_begin(grid, board, options.only_failed) for grid, board in zip(grids, boards, strict=True)]
     todo = [trial for grid, ids in zip(grids, wanted, strict=True) for trial in grid.trials if trial.id in set(ids)]
     status = 0
     with Told() as told, _opened(options, todo) if todo else nullcontext() as engine:
-        for grid, board, ids in zip(grids, boards, wanted, strict=True):
-            if told.stop:
-                break
-            if engine is not None and ids:
-                outcome = _do(grid, board, ids, engine, told)
+        for place, ids in enumerate(wanted):
+            while engine is not None and ids and not told.stop:
+                outcome = _do(grids[place], boards[place], ids, engine, told)
                 status = max(status, int(bool(outcome.failed or outcome.left)))
+                known = {trial.id for trial in grids[place].trials}
+                if len((grown := grids[place].grown()).trials) == len(known):
+                    break
+                grids[place], boards[place] = grown, Board(grown.trials)
+                ids = [name for name in _begin(grown, boards[place], False) if name not in known]
         if told.stop:
             say = f"stopping ({told.stop}): what runs saves itself; Ctrl-C again kills it"
             console().print(say, markup=False)

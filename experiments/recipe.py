@@ -1,0 +1,142 @@
+"""Is there a better recipe for gamma and beta alone than the one that was tuned for training all weights?
+
+    bnonly experiment run recipe --preset cpu --set data.path=CIFAR10
+
+Successive halving (Jamieson and Talwalkar, AISTATS 2016) over recipes drawn at random: many are trained for a few
+epochs, the best of them anew for more, and the best of these anew for more again, all on a ResNet-14 and judged on
+5,000 training images held out. The one that is left and the paper's are then trained on all training images, at three
+seeds and in other networks, and these runs alone see the test set. Points of the first round stand in for each other,
+so that what a single choice does can be read from them (recipe/effects.csv).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnonly.config import RunConfig
+from experiments.grid import By, Experiment, Trial
+
+NETWORK = "cifar_resnet14"
+HOLDOUT = By(smoke=300, cpu=5000, paper=5000)
+
+# Of each choice the paper's comes first. The average is a share of the epochs.
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "training.optimizer, training.lr": (
+        ("sgd", 0.1), ("sgd", 0.03), ("sgd", 0.3), ("sgd", 1.0), ("adam", 0.003), ("adam", 0.01), ("adam", 0.03),
+    ),
+    "training.schedule": ("milestones", "cosine"),
+    "training.weight_decay": (1e-4, 0.0, 1e-5, 1e-3),
+    "training.batch_size": (128, 64),
+    "training.label_smoothing": (0.0, 0.1),
+    "training.average": (0.0, 0.1),
+    "network.gamma": ("uniform", "ones", "symmetric"),
+    "network.beta": ("zeros", "ones"),
+    "network.weights": ("normal", "uniform", "sign"),
+    "data.crop": (4, 2, 0),
+    "data.flip": (True, False),
+}  # fmt: skip
+# Recipes and epochs of each round.
+ROUNDS = By(smoke=((3, 2), (1, 3)), cpu=((27, 3), (9, 9), (3, 27)), paper=((27, 3), (9, 9), (3, 27)))
+# Networks, seeds and epochs of what is left and of the paper's recipe.
+FINALS = By(
+    smoke=((("cifar_resnet8",), 1, 2),),
+    cpu=(((NETWORK,), 3, 30),),
+    paper=(((NETWORK, "cifar_resnet56", "cifar_wrn14_2"), 3, 160),),
+)
+
+Recipe = Mapping[str, Any]
+PAPERS: Recipe = {name: values[0] for name, values in CHOICES.items()}
+
+
+def drawn(count: int) -> Iterator[Recipe]:
+    """The paper's recipe, and others with each choice drawn by itself: the same ones every time."""
+    random = np.random.Generator(np.random.Philox(key=2003_00152))
+    seen = [PAPERS]
+    while len(seen) < count:
+        recipe = {name: values[int(random.integers(len(values)))] for name, values in CHOICES.items()}
+        if recipe not in seen:
+            seen.append(recipe)
+    yield from seen
+
+
+def point(recipe: Recipe, epochs: int, **fields: Any) -> dict[str, Any]:
+    """The recipe as fields of a run of so many epochs."""
+    found: dict[str, Any] = {"training.epochs": epochs, **fields}
+    for names, value in recipe.items():
+        found |= dict(zip(names.split(", "), value if isinstance(value, tuple) else (value,), strict=True))
+    return found | {"training.average": recipe["training.average"] * epochs}
+
+
+def recipe_of(config: RunConfig) -> Recipe:
+    """The recipe of a run."""
+    fields = config.flat()
+    fields["training.average"] = round(fields["training.average"] / config.training.epochs, 6)
+    found = {names: [fields[name] for name in names.split(", ")] for names in CHOICES}
+    return {names: tuple(values) if len(values) > 1 else values[0] for names, values in found.items()}
+
+
+def searched(preset: str, trials: Sequence[Trial]) -> list[list[Trial]]:
+    """The trials of each round of the search, as far as there are any."""
+    search = [trial for trial in trials if trial.config.data.holdout]
+    rounds = [[t for t in search if t.config.training.epochs == epochs] for _, epochs in ROUNDS.of(preset)]
+    return [trials for trials in rounds if trials]
+
+
+def best(trials: Sequence[Trial]) -> list[Trial] | None:
+    """The trials by held-out accuracy, the best first; None while one has neither a result nor failed for good."""
+    scores: dict[str, float] = {}
+    for trial in trials:
+        result = trial.folder.result()
+        if result is None and trial.folder.failure() is None:
+            return None
+        scores[trial.id] = result["test"]["top1"] if result else -1.0
+    return sorted(trials, key=lambda trial: -scores[trial.id])
+
+
+def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
+    """What follows: the next round of the search, or when that has ended the runs that see the test set."""
+    rounds, made = ROUNDS.of(preset), searched(preset, trials)
+    if not made or (ranked := best(made[-1])) is None:
+        return
+    if len(made) < len(rounds):
+        count, epochs = rounds[len(made)]
+        for trial in ranked[:count]:
+            yield _search(preset, recipe_of(trial.config), epochs)
+        return
+    for networks, seeds, epochs in FINALS.of(preset):
+        for seed in range(seeds):
+            for network in networks:
+                for recipe in (PAPERS, recipe_of(ranked[0].config)):
+                    yield point(recipe, epochs, seed=seed, **{"network.name": network})
+
+
+def _search(preset: str, recipe: Recipe, epochs: int) -> dict[str, Any]:
+    name = "cifar_resnet8" if preset == "smoke" else NETWORK
+    return point(recipe, epochs, **{"network.name": name, "data.holdout": HOLDOUT.of(preset)})
+
+
+def _first_round(preset: str) -> list[tuple[Any, ...]]:
+    count, epochs = ROUNDS.of(preset)[0]
+    return [tuple(_search(preset, recipe, epochs).values()) for recipe in drawn(count)]
+
+
+EXPERIMENT = Experiment(
+    question="Which recipe suits gamma and beta alone, and what does each choice move: accuracy, sparsity, nothing?",
+    axes={
+        ", ".join(_search("paper", PAPERS, 1)): By(
+            smoke=_first_round("smoke"), cpu=_first_round("cpu"), paper=_first_round("paper")
+        ),
+    },
+    fields={"data.source": "cifar10", "group": "bn"},
+    shares=("depth", "width"),
+    more=more,
+    drawing="experiments.recipe_tables:files",
+    figures=(),
+    expect=(
+        "Ones for beta give 1 to 2.5 points, as another start did in the paper's first version [D]; bn-only does not "
+        "overfit [3rd], so weaker augmentation and decay should help, label smoothing should not; 4 points in all."
+    ),
+)

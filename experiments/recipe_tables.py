@@ -1,0 +1,99 @@
+"""What the search for a recipe found, as tables, a figure, and a file that `bnonly fit -c` takes. Without torch.
+
+search.csv: a row a run of the search, judged on held-out images. effects.csv: a row a value of each choice, over the
+runs of the first round: means with their standard errors. finals.csv: a row a run that has seen the test set.
+recipe.yaml: the recipe that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from bnonly.config.layers import nested
+from experiments.grid import Trial
+from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of
+
+
+def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
+    """The experiment's files by name; none where no run is done."""
+    from analysis.figures import csv, png, svg
+    from analysis.figures.recipe import effects as drawn
+
+    rows = pd.DataFrame(row for trial in trials if (row := _row(trial, command)))
+    if rows.empty:
+        return {}
+    held_out = rows["holdout"] > 0
+    search, finals = rows[held_out], rows[~held_out].drop(columns="holdout")
+    found: dict[str, bytes] = {}
+    if len(search):
+        table = effects(search[search["epochs"] == search["epochs"].min()])
+        drawing = drawn(table)
+        found |= {"search.csv": csv(search), "effects.csv": csv(table)}
+        found |= {"effects.png": png(drawing.figure), "effects.svg": svg(drawing.figure, drawing.caption).encode()}
+    if len(finals):
+        papers = (finals[list(CHOICES)] == pd.Series(_words(PAPERS))).all(axis=1)
+        found["finals.csv"] = csv(finals.assign(recipe=papers.map({True: "paper", False: "found"})))
+    if (left := _left(trials)) is not None:
+        fields = {name: value for name, value in left.items() if name not in ("training.epochs", "training.average")}
+        share = recipe_of(_last(trials)[0].config)["training.average"]
+        say = f"# Found by {command}, for gamma and beta alone.\n"
+        say += f"# training.average: {share:g} of the epochs.\n" if share else ""
+        found["recipe.yaml"] = (say + yaml.safe_dump(nested(fields), sort_keys=False)).encode()
+    return found
+
+
+def effects(search: pd.DataFrame) -> pd.DataFrame:
+    """By value of each choice: runs, mean held-out accuracy and share of |gamma| < 0.01, standard errors of both."""
+    rows = []
+    for choice in CHOICES:
+        for value, own in search.groupby(choice, sort=False):
+            row: dict[str, Any] = {"choice": choice, "value": value, "runs": len(own)}
+            for name in ("top1", "gamma_below_0.01"):
+                row |= {f"{name}_mean": own[name].mean(), f"{name}_standard_error": own[name].sem()}
+            rows.append(row)
+    return pd.DataFrame(rows).assign(epochs=search["epochs"].iloc[0], command=search["command"].iloc[0])
+
+
+def _row(trial: Trial, command: str) -> dict[str, Any] | None:
+    if (result := trial.folder.result()) is None:
+        return None
+    config, made = trial.config, result["environment"]
+    return {
+        "network": config.network.name,
+        "seed": config.seed,
+        "epochs": config.training.epochs,
+        "holdout": config.data.holdout,
+        **_words(recipe_of(config)),
+        "top1": result["test"]["top1"],
+        "train_top1": result["train"]["top1"],
+        "gamma_below_0.01": result["gamma"]["below"][1],
+        "dtype": config.training.precision,
+        "engine": config.training.engine,
+        **{name: made[name] for name in ("device", "device_name", "threads", "torch", "lightning", "numpy", "git")},
+        "train_seconds": result["train_seconds"],
+        "run": result["id"],
+        "command": command,
+    }
+
+
+def _words(recipe: Recipe) -> dict[str, str]:
+    texts = {name: value if isinstance(value, tuple) else (value,) for name, value in recipe.items()}
+    return {name: ", ".join(map(str, values)) for name, values in texts.items()}
+
+
+def _last(trials: Sequence[Trial]) -> list[Trial]:
+    """The search's last round as it stands, the best first; empty while one is not done."""
+    search = [trial for trial in trials if trial.config.data.holdout]
+    most = max((trial.config.training.epochs for trial in search), default=0)
+    return best([trial for trial in search if trial.config.training.epochs == most]) or []
+
+
+def _left(trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """The fields of the recipe that is left, once runs have seen the test set."""
+    if all(trial.config.data.holdout for trial in trials) or not (last := _last(trials)):
+        return None
+    return point(recipe_of(last[0].config), 1)

@@ -1,0 +1,67 @@
+"""The search for a recipe: what it draws, what follows from what, and what it leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+from bnonly.cli import main
+from bnonly.config.layers import read_yaml, validated
+from experiments.grid import trials
+from experiments.recipe import CHOICES, PAPERS, ROUNDS, best, drawn, point, recipe_of, searched
+
+
+def test_recipes_are_the_same_every_time_and_the_papers_first():
+    recipes = list(drawn(27))
+    assert recipes == list(drawn(27)) and recipes[0] == PAPERS
+    assert len({json.dumps(recipe) for recipe in recipes}) == 27
+    for name, values in CHOICES.items():
+        assert {recipe[name] for recipe in recipes} == set(values)
+
+
+def test_a_run_gives_its_recipe_back():
+    for recipe in drawn(9):
+        for epochs in (3, 9, 27):
+            config = validated({"point": _nested(point(recipe, epochs)), "data": {"data": {"source": "cifar10"}}})
+            assert recipe_of(config) == recipe and config.training.epochs == epochs
+
+
+def test_the_papers_recipe_is_that_of_a_run_without_any():
+    config = validated({"": {"data": {"source": "cifar10"}}})
+    assert config.id == validated({"": _nested(point(PAPERS, 160)), "data": {"data": {"source": "cifar10"}}}).id
+
+
+def test_the_search_goes_on_by_what_it_finds(tmp_path, capsys):
+    assert main(["experiment", "run", "recipe", "--out", str(tmp_path), "--slots", "1"]) == 0
+    found = trials("recipe", "smoke", tmp_path)
+    first, second = searched("smoke", found)
+    (count, epochs), (left, longer) = ROUNDS.of("smoke")
+    assert [len(first), len(second)] == [count, left]
+    assert {t.config.training.epochs for t in first} == {epochs} and second[0].config.training.epochs == longer
+    ranked = best(first)
+    assert ranked is not None
+    scores = [trial.folder.result()["test"]["top1"] for trial in ranked]
+    assert scores == sorted(scores, reverse=True)
+    winner = recipe_of(second[0].config)
+    assert winner == recipe_of(ranked[0].config)
+    finals = [trial for trial in found if not trial.config.data.holdout]
+    assert [recipe_of(trial.config) for trial in finals] == [PAPERS, winner]
+    capsys.readouterr()
+    assert main(["experiment", "status", "recipe", "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["done"] == len(found)
+
+    folder = tmp_path / "recipe"
+    effects = list(csv.DictReader((folder / "effects.csv").read_text().splitlines()))
+    assert sum(int(row["runs"]) for row in effects) == count * len(CHOICES)
+    assert {row["recipe"] for row in csv.DictReader((folder / "finals.csv").read_text().splitlines())} <= {
+        "paper",
+        "found",
+    }
+    again = validated({"found": read_yaml(folder / "recipe.yaml"), "more": {"training": {"epochs": 2}}})
+    assert recipe_of(again) | {"training.average": 0} == dict(winner) | {"training.average": 0}
+
+
+def _nested(fields):
+    from bnonly.config.layers import nested
+
+    return nested(fields)
