@@ -278,15 +278,18 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | 
     return result
 
 
-_BITS = (1, 2, 4, 8, 16, 32, 64, 128)
+def _bits(device: torch.device) -> Tensor:
+    """1, 2, 4 ... 128, made on the device: nothing of a captured step may come from the host."""
+    places = torch.arange(8, dtype=torch.uint8, device=device)
+    return torch.ones_like(places).bitwise_left_shift(places)
 
 
 def _packed(positive: Tensor) -> Tensor:
     """bool [..., C] to uint8 [..., (C + 7) / 8], the first channel in the lowest bit."""
     whole = torch.nn.functional.pad(positive, (0, -positive.shape[-1] % 8)).unflatten(-1, (-1, 8))
-    return (whole * torch.tensor(_BITS, dtype=torch.uint8, device=positive.device)).sum(-1, dtype=torch.uint8)
+    return (whole * _bits(positive.device)).sum(-1, dtype=torch.uint8)
 
 
 def _unpacked(signs: Tensor, channels: int) -> Tensor:
-    bits = signs.unsqueeze(-1).bitwise_and(torch.tensor(_BITS, dtype=torch.uint8, device=signs.device))
+    bits = signs.unsqueeze(-1).bitwise_and(_bits(signs.device))
     return (bits != 0).flatten(-2)[..., :channels]

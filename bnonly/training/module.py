@@ -6,7 +6,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import lightning
@@ -21,15 +20,15 @@ from bnonly.files import write_safetensors
 from bnonly.measure.accuracy import autocast, evaluate, score, tally
 from bnonly.measure.gamma import betas, gammas, sparsity
 from bnonly.runs import RunFolder
-from bnonly.training import checkpoint, frozen
+from bnonly.training import checkpoint, frozen, graphs
 from bnonly.training.agreement import Agreement
 from bnonly.training.averaging import Average
 from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
 from bnonly.training.schedule import rate
 from bnonly.training.team import ALONE, Team
+from bnonly.training.turns import Turns
 
-_STEPS_A_TURN = 16  # steps to one turn of Lightning's loop
 _SLOW = 1.0  # seconds of a step from which on buffers are copied before the next, so that it can be given up
 _ELSEWHERE = "a signal to another process"
 
@@ -71,6 +70,7 @@ class GroupTraining(lightning.LightningModule):
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
         self.average = Average(net, config.training)
+        self.compute = graphs.engaged(self.forward_and_back, net, config, train.device)
         self.settled = threading.RLock()  # held while the state passes from one step to the next
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
         self.last_shape: torch.Size | None = None  # of a step's images
@@ -89,7 +89,7 @@ class GroupTraining(lightning.LightningModule):
         return self.optimizer
 
     def train_dataloader(self) -> Iterable[Iterator[tuple[Tensor, Tensor]]]:
-        return _FromPosition(self)
+        return Turns(self)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # made there
@@ -122,13 +122,9 @@ class GroupTraining(lightning.LightningModule):
             self._under_way = True
             # Of an unfinished step only BatchNorm's running statistics have changed.
             self._before = {n: b.clone() for n, b in self.net.named_buffers()} if self._step_seconds > _SLOW else None
-        with autocast(images.device, self.config.training.precision):
-            logits = self.net.get_submodule(self.shown)(images).float()
-        loss = cross_entropy(logits, labels, label_smoothing=self.config.training.label_smoothing)
         if self.optimizer is not None:
             self.optimizer.zero_grad()
-            self.manual_backward(self._of_whole_batch(loss, len(labels)))
-        news = self._shared(tally(logits, labels, loss), loss.detach())
+        news = self._shared(*self.compute(images, labels))
         with self.settled:
             if self.optimizer is not None:
                 lr = rate(self.config.training, self.position_epoch + self.position_step / self.train_batches.steps)
@@ -140,6 +136,15 @@ class GroupTraining(lightning.LightningModule):
             self.average.add(self.position_epoch + self.position_step / self.train_batches.steps)
             self._under_way = False
         self._step_seconds = time.perf_counter() - began
+
+    def forward_and_back(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of this process's images for the parameters; returns their tally and their mean loss."""
+        with autocast(images.device, self.config.training.precision):
+            logits = self.net.get_submodule(self.shown)(images).float()
+        loss = cross_entropy(logits, labels, label_smoothing=self.config.training.label_smoothing)
+        if self.optimizer is not None:
+            self.manual_backward(self._of_whole_batch(loss, len(labels)))
+        return tally(logits, labels, loss), loss.detach()
 
     def on_train_epoch_end(self) -> None:
         self._told_to_stop()  # hears of a bad last loss
@@ -329,19 +334,3 @@ class GroupTraining(lightning.LightningModule):
         return (
             "the last good state is kept in last.ckpt" if self.folder.checkpoint.exists() else "nothing was trained"
         )
-
-
-class _FromPosition:
-    """The training batches from the module's position on, in runs of a few; Lightning iterates over it once an epoch.
-
-    It has no length, since the first epoch after a resume may be a part of one.
-    """
-
-    def __init__(self, module: GroupTraining):
-        self._module = module
-
-    def __iter__(self) -> Iterator[Iterator[tuple[Tensor, Tensor]]]:
-        first, batches = self._module.position_step, self._module.train_batches
-        steps = self._module.batches = batches.epoch(self._module.position_epoch, first)
-        for _ in range(first, batches.steps, _STEPS_A_TURN):
-            yield islice(steps, _STEPS_A_TURN)
