@@ -101,6 +101,11 @@ def arrange(
         )
 
 
+def beside(names: Iterable[str]) -> float:
+    """Inches that these names take beside an axis."""
+    return 0.35 + 0.082 * max(map(len, names), default=0)
+
+
 _LEGEND: Any = {
     "loc": "upper left",
     "frameon": False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.drawing import Drawing, NoData, arrange, panels
+from analysis.figures.drawing import Drawing, NoData, arrange, beside, panels
 from analysis.figures.style import plain, styled
 
 _PANELS = {"top1": "held-out accuracy (top-1)", "gamma_below_0.01": "share of |gamma| < 0.01"}
@@ -37,7 +37,7 @@ def effects(table: pd.DataFrame) -> Drawing:
             axes.invert_yaxis()
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.set(xlabel=label)
-        arrange(figure, grid, height=0.17 * places[-1] + 0.3, left=1.9, width=2.4, legend="none")
+        arrange(figure, grid, height=0.17 * places[-1] + 0.3, left=0.85 * beside(names), width=2.4, legend="none")
     runs = int(table[table["choice"] == table["choice"].iloc[0]]["runs"].sum())
     caption = (
         f"Means and standard errors over {runs} runs of {int(table['epochs'].iloc[0])} epochs, in each of which all "

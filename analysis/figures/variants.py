@@ -13,6 +13,7 @@ from analysis.figures.drawing import (
     NoData,
     accuracy_of,
     arrange,
+    beside,
     epochs_of,
     line,
     made,
@@ -61,7 +62,7 @@ def accuracy_by_group(frames: Frames) -> Drawing:
             axes.set(xlabel=f"{accuracy_of(rows)}, {epochs_of(rows)}", xlim=(0, 1.08), ylim=(-0.6, len(own) - 0.4))
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
             title(axes, panel)
-        arrange(figure, grid, height=0.35 + 0.27 * int(most), left=1.45, width=2.5)
+        arrange(figure, grid, height=0.35 + 0.27 * int(most), left=beside(drawn["group"]), width=2.5)
     hollow = "Hollow: the paper's, 160 epochs, digitised [D]. " if drawn["papers_recipe"].any() else ""
     caption = f"Accuracy by what trained, best first. {hollow}{made(drawn, stats['n'])}{left}"
     return Drawing(figure, caption, table.drop(columns="panel"))

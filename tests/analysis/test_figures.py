@@ -24,8 +24,9 @@ def closed():
 
 @pytest.fixture(scope="module")
 def decays(tmp_path_factory):
-    """Two depths at three weight decays, and a third depth at one of them; eight epochs of schedules."""
+    """Two depths at three weight decays, eight schedules, and a group with a long name."""
     out = tmp_path_factory.mktemp("decays")
+    write_run(config(out, "cifar_resnet14", "bn+output+shortcut"))
     for network in ("cifar_resnet8", "cifar_resnet14"):
         for decay in (0.0, 1e-4, 1e-3):
             write_run(config(out, network, "bn", training={"weight_decay": decay}))
@@ -51,6 +52,8 @@ def test_nothing_written_lies_over_something_else_or_off_the_figure(name, frames
         legends = [legend.get_window_extent() for legend in legends]
         written = [axes._left_title.get_window_extent() for axes in panels]
         written += [axes.xaxis.label.get_window_extent() for axes in panels]
+        beside = [label for axes in panels for label in axes.get_yticklabels() if label.get_text()]
+        assert all(label.get_window_extent().x0 >= 0 for label in beside), name
         for box in legends + written:
             assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
         places = legends + written + [axes.get_window_extent() for axes in panels]
