@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
-from bnonly.groups import parse_group, random_count
+from bnonly.groups import Scalars, parse_group, random_scalars
 from bnonly.networks.folded import is_folded
 from bnonly.networks.parts import Conv2d
 from bnonly.randomness import bngen
@@ -32,19 +32,19 @@ def freeze_all_but(net: nn.Module, group: str, *, seed: int | None = None) -> li
     parts = parse_group(group)
     _check_gamma(net, parts)
     chosen = set(select(net, group))
-    if count := random_count(parts):
-        _check_random(net, count)
+    if scalars := random_scalars(parts):
+        _check_random(net, scalars)
         seed = _seed(net, seed)
     for layer in list(net.modules()):
         if isinstance(layer, ScalarTrained):
             _withdraw_scalars(layer)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_(name in chosen)
-    if count and seed is not None:
+    if scalars and seed is not None:
         indices = {entry.name: entry.index for entry in plan(net)}
         for name, layer in _convolutions(net).items():
             if not layer.weight.requires_grad:
-                _train_scalars(layer, count, seed, indices[f"{name}.weight".lstrip(".")])
+                _train_scalars(layer, scalars, seed, indices[f"{name}.weight".lstrip(".")])
     _remember(net, parts, seed)
     return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
@@ -60,7 +60,7 @@ def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
     if (header := getattr(net, "stored", None)) is not None:
         # What its file says of accuracy and training will not be true of what comes now.
         object.__setattr__(net, "stored", replace(header, info={}))
-    if random_count(parts):
+    if random_scalars(parts):
         object.__setattr__(net, "positions_seed", seed)
 
 
@@ -162,16 +162,16 @@ def _seed(net: nn.Module, seed: int | None) -> int:
     return origin.seed
 
 
-def _check_random(net: nn.Module, count: int) -> None:
+def _check_random(net: nn.Module, scalars: Scalars) -> None:
     layers = _convolutions(net)
     largest = max((layer.weight[0].numel() for layer in layers.values()), default=0)
-    if count > largest:
+    if not largest or scalars.count > largest:
         what = f"its largest filter has {largest} scalars" if largest else "it has no convolution"
-        raise BadInput(f"group random:{count} is impossible for {_title(net)}: {what}")
+        raise BadInput(f"group {scalars} is impossible for {_title(net)}: {what}")
     for path, layer in layers.items():
         if not isinstance(layer, ScalarTrained) and type(layer) not in _SCALAR_TRAINED:
             raise BadInput(
-                f"group random:{count} cannot train scalars of {path}: {type(layer).__name__} is no plain convolution"
+                f"group {scalars} cannot train scalars of {path}: {type(layer).__name__} is no plain convolution"
             )
 
 
@@ -239,10 +239,11 @@ _SCALAR_TRAINED: dict[type[_ConvNd], type[ScalarTrained]] = {
 }
 
 
-def _train_scalars(layer: _ConvNd, count: int, seed: int, index: int) -> None:
-    channels, scalars = layer.weight.shape[0], layer.weight[0].numel()
+def _train_scalars(layer: _ConvNd, scalars: Scalars, seed: int, index: int) -> None:
+    channels, size = layer.weight.shape[0], layer.weight[0].numel()
     stream = bngen.stream_number(bngen.POSITIONS, index)
-    places = torch.from_numpy(bngen.positions(seed, stream, channels, scalars, count)).to(layer.weight.device)
+    drawn = bngen.positions(seed, stream, channels, size, scalars.among(size))
+    places = torch.from_numpy(drawn).to(layer.weight.device)
     values = layer.weight.detach().flatten(1).gather(1, places)
     # In place, so that whoever holds the layer (hooks, a parent's list) holds the one that trains.
     layer.__class__ = _SCALAR_TRAINED[type(layer)]

@@ -47,6 +47,8 @@ COUNTS = {  # ResNet-14
     "bn+output": 1770,
     "bn+output+shortcut": 4330,
     "random:2+bn": 2240,
+    "random:1%": 1936,  # rounded up in each channel
+    "random:100%": 173_488,  # all but the linear layer and the BatchNorms
 }
 
 
@@ -184,6 +186,8 @@ def test_impossible_groups(net, group, says):
         ("random:0", "whole number"),
         ("random:K", "whole number"),
         ("random:-1", "whole number"),
+        ("random:0%", "a share of them"),
+        ("random:101%", "a share of them"),
         ("", "is unknown"),
         ("bn+", "is unknown"),
         ("all+bn", "stands alone"),

@@ -64,7 +64,7 @@ _COLUMNS = "| field | allowed | default | unit | |\n|---|---|---|---|---|\n"
 _GROUPS = """\
 Values of `group` and `training.decay_group`. They join with +, `all` and `none` apart: `bn+output`,
 `bn+random:2`. K is a whole number from 1 up; a channel with fewer scalars trains all it has, but K beyond the
-largest filter is refused.
+largest filter is refused. `random:1%` trains that share of each channel's scalars, rounded up.
 
 | group | trains |
 |---|---|

@@ -21,6 +21,7 @@ from bnonly.fused.native import Kernel, address, kernels
 from bnonly.trainable import ScalarTrained
 
 _LAST = torch.channels_last
+_FEW = 12  # scalars a channel, up to which sums of their own are faster than the gradient of whole filters
 
 
 def conv_norm(
@@ -38,7 +39,8 @@ def two_steps(
     residual: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """relu(norm2(conv2(relu(norm1(conv1(x))))) + residual); what lies between is not written, where that can be."""
-    needed = torch.is_grad_enabled() and conv2.weight.requires_grad  # what lies between, for its gradient
+    dense = conv2.weight.requires_grad or (isinstance(conv2, ScalarTrained) and not _are_few(conv2))
+    needed = torch.is_grad_enabled() and dense  # what lies between, for whole filters' gradients
     if needed or isinstance(conv1.padding, str) or not convolution.prepared_for(conv2, x, _output_size(conv1, x)):
         return _step(conv2, norm2, _step(conv1, norm1, x, None, True), residual, True)
     between, statistics = _step(conv1, norm1, x, None, True, unapplied=True)
@@ -255,7 +257,8 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | 
     """
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
-    kernel = _kernel("scalars", back, conv.random_values) if plain and not isinstance(conv.padding, str) else None
+    plain = plain and not isinstance(conv.padding, str) and _are_few(conv)
+    kernel = _kernel("scalars", back, conv.random_values) if plain else None
     if kernel is None or x is None or x.dtype != back.dtype:
         return None
     x = x.contiguous(memory_format=_LAST)
@@ -276,6 +279,10 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | 
         *((None, None) if pending is None else map(address, pending[2:])), torch.get_num_threads(),
     )  # fmt: skip
     return result
+
+
+def _are_few(conv: ScalarTrained) -> bool:
+    return conv.random_values.shape[1] <= _FEW
 
 
 def _bits(device: torch.device) -> Tensor:

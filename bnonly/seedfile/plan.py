@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from bnonly.groups import random_count
+from bnonly.groups import random_scalars
 from bnonly.randomness.entry import Entry
 
 Source = Literal["seed", "file", "seed+file"]
@@ -24,7 +24,7 @@ class Plan:
     @cached_property
     def scalars(self) -> int:
         """K of random:K, 0 without."""
-        return random_count(self.trained)
+        return random_scalars(self.trained).count
 
     def source(self, entry: Entry) -> Source:
         """gamma and beta always come from the file, since running statistics are folded into them or stand beside."""

@@ -46,6 +46,8 @@ def plan_of(net: nn.Module, state: Mapping[str, Tensor], origin: Origin) -> Plan
         raise NotStorable("trained", "a group that leaves something to the seed", "all: every weight was trained")
     if len(random := [part for part in trained if part.startswith("random:")]) > 1:
         raise NotStorable("trained", "one random:K, since each K has positions of its own", " and ".join(random))
+    if random and random[0].endswith("%"):
+        raise NotStorable("random:K", "a number of scalars a channel, the same in every layer", random[0])
     drawn_from = getattr(net, "positions_seed", origin.seed)
     if drawn_from != origin.seed:
         raise NotStorable("random:K", f"positions from the network's own seed {origin.seed}", f"seed {drawn_from}")

@@ -22,7 +22,7 @@ from bnonly.config import RunConfig
 from bnonly.data.cores import usable_cores
 from bnonly.data.images import Images, Part
 from bnonly.errors import BadInput
-from bnonly.groups import parse_group, random_count
+from bnonly.groups import parse_group, random_scalars
 from experiments.yardstick.images import images, shown
 from experiments.yardstick.pace import Pace
 from experiments.yardstick.plain_net import plain_network
@@ -91,7 +91,7 @@ def choose(net: nn.Module, group: str, decay: float = 0.0) -> tuple[list[nn.Para
     """
     convolutions = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d)]
     chosen: list[Any] = []
-    count = random_count(parse_group(group))
+    count = random_scalars(parse_group(group)).count
     if group == "bn":
         chosen = [p for layer in net.modules() if isinstance(layer, nn.BatchNorm2d) for p in layer.parameters()]
     elif group == "output":

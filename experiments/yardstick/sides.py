@@ -16,7 +16,7 @@ from bnonly.config import RunConfig
 from bnonly.config.names import did_you_mean, nearest
 from bnonly.config.training import SPEEDS
 from bnonly.errors import BadInput
-from bnonly.groups import parse_group, random_count
+from bnonly.groups import parse_group, random_scalars
 
 PLAIN = "plain"
 """The side that all others are held against first."""
@@ -65,7 +65,7 @@ def side(name: str) -> Side:
 
 def wanted(names: Sequence[str], group: str) -> list[str]:
     """Those of these sides that a run of this group has."""
-    return [name for name in names if "@" not in name or random_count(parse_group(group))]
+    return [name for name in names if "@" not in name or random_scalars(parse_group(group))]
 
 
 def config_of(name: str, config: RunConfig) -> RunConfig:

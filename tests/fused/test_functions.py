@@ -10,6 +10,7 @@ from torch.nn.functional import relu
 
 from bnonly.fused import functions, native
 from bnonly.fused.functions import conv_norm
+from bnonly.groups import Scalars
 from bnonly.trainable import ScalarTrained, _train_scalars
 
 
@@ -84,7 +85,7 @@ def test_gradients_of_random_scalars(kernels, count, stride):
     seen = []
     for way in (plain, conv_norm):
         conv, norm = layers(3, 12, torch.float64, stride=stride)
-        _train_scalars(conv, count, 7, 0)
+        _train_scalars(conv, Scalars(count), 7, 0)
         assert isinstance(conv, ScalarTrained)
         torch.manual_seed(3)
         x = torch.randn(3, 3, 9, 8, dtype=torch.float64, requires_grad=True)
