@@ -50,6 +50,11 @@ class RunFolder:
     def final(self) -> Path:
         return self.path / "final.safetensors"
 
+    @property
+    def start_values(self) -> Path:
+        """What a run that goes on from another one begins with."""
+        return self.path / "start.safetensors"
+
     def gamma(self, epoch: int) -> Path:
         return self.path / "gamma" / f"epoch-{epoch:03d}.safetensors"
 
@@ -60,6 +65,7 @@ class RunFolder:
             "metrics.jsonl",
             "last.ckpt",
             "last.ckpt.previous",
+            "start.safetensors",
             "final.safetensors",
             "result.json",
             "measures.json",

@@ -24,6 +24,7 @@ ROOMS = [
     "trainable",
     "fused",
     "measure",
+    "regrow",
     "data",
     "config",
     "runs",
@@ -71,7 +72,7 @@ def test_analysis_imports_no_torch(path):
 
 
 def test_analysis_and_the_library_load_no_torch():
-    script = "import sys, analysis.tables, analysis.figures, analysis.report, bnonly, bnonly.runs, bnonly.cli\n"
+    script = "import sys, analysis.figures, analysis.report, bnonly, bnonly.runs, bnonly.cli\n"
     script += "assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from bnonly.config.base import Group, Hint, Section
 from bnonly.config.data import DataConfig
 from bnonly.config.network import NetworkConfig
+from bnonly.config.regrow import RegrowConfig
 from bnonly.config.training import SPEEDS, TrainingConfig
 from bnonly.groups import parse_group
 
@@ -46,6 +47,7 @@ class RunConfig(Section):
     network: NetworkConfig = NetworkConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+    regrow: RegrowConfig = RegrowConfig()
     tracking: Literal["off", "offline", "online", "auto"] = "auto"
     """wandb: auto is online where one is logged in, else offline; it never stops a run."""
     project: str = "bnonly"

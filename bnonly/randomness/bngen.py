@@ -27,7 +27,7 @@ DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform", "sign")
 
 # What a stream is for. 0, 1 and 0x80 are part of the seed+BN file's specification; the rest order data and channels.
 INITIAL, POSITIONS, ORDER, AUGMENTATION, HOLDOUT, PROBE = 0x00, 0x01, 0x40, 0x41, 0x42, 0x80
-CLAMPING = 0x43
+CLAMPING, REGROWN = 0x43, 0x44
 
 _CHUNK = 1 << 16  # words at a time: indices, tables and results stay in the L2 cache
 _LOW_64 = (1 << 64) - 1
@@ -219,7 +219,7 @@ def _accepted(stream: Stream, limits: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def permutation(seed: int, stream: int, count: int) -> NDArray[np.int64]:
-    """An order of 0..count-1: the stable sort of one u64 key each. Data and clamping only, no part of the format."""
+    """An order of 0..count-1: the stable sort of one u64 key each. Data and channels only, no part of the format."""
     keys = Stream(seed, stream).words(2 * count).astype("<u4", copy=False).view("<u8")
     return np.argsort(keys, kind="stable").astype(np.int64, copy=False)
 

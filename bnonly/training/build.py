@@ -18,14 +18,21 @@ from bnonly.fused.network import fuse
 from bnonly.networks import network
 from bnonly.runs import RunFolder
 from bnonly.trainable import freeze_all_but
+from bnonly.training import begun
 from bnonly.training.checkpoint import restore_trained
 
 _EVALUATION_BATCH = 500
 
 
-def run_network(config: RunConfig, classes: int) -> nn.Module:
-    """The run's network at its start, the group's parameters trainable, on the CPU."""
+def run_network(config: RunConfig, classes: int, folder: RunFolder | None = None) -> nn.Module:
+    """The run's network at its start, the group's parameters trainable, on the CPU.
+
+    folder: of the run; unset: where the configuration says. Raises BadInput where a run that it goes on from is
+    missing, or is another network's.
+    """
     net = network(config.network.name, config.seed, classes=classes, start=config.network.start)
+    if config.regrow.after is not None:
+        begun.begin(net, config, folder or RunFolder.of(config))
     freeze_all_but(net, config.group)
     return net
 
@@ -104,7 +111,7 @@ def _loader(
 def trained_network(folder: RunFolder) -> nn.Module:
     """A finished run's network on the CPU: grown from the seed, the trained values and buffers put in."""
     config, result = folder.finished()
-    net = run_network(config, len(result["classes"]))
+    net = run_network(config, len(result["classes"]), folder)
     try:
         restore_trained(net, load_file(folder.final))
     except (OSError, SafetensorError) as error:

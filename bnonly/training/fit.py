@@ -24,7 +24,7 @@ from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
 from bnonly.runs import RunFolder
 from bnonly.trainable import trained_of
-from bnonly.training import checkpoint
+from bnonly.training import begun, checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, run_network
 from bnonly.training.environment import engine_facts, environment, exact_kernels, pick_device, warn_of_emulation
@@ -82,6 +82,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         if team.first:
             warn_of_emulation(config, device)
             folder.start(config)
+            begun.keep(net, config, folder)
         _go_on(module, folder)
         facts = environment(device) | ({"devices": team.count} if team.count > 1 else {})
         facts |= engine_facts(config, device)
@@ -238,11 +239,12 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "train": record["train"],
             "test": record["test"],
             "gamma": {key: value for key, value in record["gamma"].items() if key != "layers"},
+            **begun.facts(net, config),
             "trained_parameters": trained,
             "parameters": total,
             "train_seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "storable": config.network.start.storable,
+            "storable": config.network.start.storable and config.regrow.after is None,
             "environment": module.sessions[-1],
             "sessions": module.sessions,
             **module.digests,

@@ -152,7 +152,7 @@ def test_every_field_is_described_and_says_what_holds_when_it_is_unset():
 
 
 def test_every_field_of_the_models_stands_in_the_schema_once():
-    flat = [f"{a}.{b}" for a in ("network", "data", "training") for b in RunConfig().plain()[a]]
+    flat = [f"{a}.{b}" for a in ("network", "data", "training", "regrow") for b in RunConfig().plain()[a]]
     flat += [name for name, value in RunConfig().plain().items() if not isinstance(value, dict)]
     assert sorted(entries()) == sorted([*flat, "speed"]) == sorted(set(entries()))
     assert set(NOT_IN_ID) == {name for name, entry in entries().items() if not entry.in_id}
