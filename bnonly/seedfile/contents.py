@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from bnonly.seedfile.errors import (
     UnsupportedVersion,
 )
 from bnonly.seedfile.floats import loaded
-from bnonly.seedfile.growing import Digest, drawn, places
+from bnonly.seedfile.growing import Digest, Rounds, drawn, places
 from bnonly.seedfile.header import Header
 from bnonly.seedfile.plan import Plan, bounded
 
@@ -47,7 +47,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Contents:
-    """norms: a and b, or weight, bias, mean and var, each [channels]. stored: other parameters, by tensor name."""
+    """norms: a and b, or weight, bias, mean and var, each [channels]. stored: other parameters, by tensor name.
+
+    rounds: of the filters that were drawn anew, see `growing.Rounds`.
+    """
 
     header: Header
     plan: Plan
@@ -55,6 +58,7 @@ class Contents:
     stored: dict[str, Floats]
     size: int
     sha256: str
+    rounds: Rounds = field(default_factory=dict)
 
     @property
     def start(self) -> Start:
@@ -63,7 +67,7 @@ class Contents:
     def drawn(self, digest: Digest | None = None) -> Callable[[Entry], Floats]:
         """What the seed gives for an entry, asked for in plan order; added to the digest on the way."""
         seeded = (entry for entry in self.plan.entries if self.plan.source(entry) != "file")
-        ready = drawn(seeded, self.header.init.seed, self.start)
+        ready = drawn(seeded, self.header.init.seed, self.start, self.rounds)
 
         def draw(entry: Entry) -> Floats:
             grown = next(ready)
@@ -138,14 +142,40 @@ def read(data: bytes, limits: Limits | None = None) -> Contents:
     if (own := hashlib.sha256(buffer).hexdigest()) != head.payload_sha256:
         raise PayloadDigestMismatch("payload_sha256", head.payload_sha256, own)
     beside = plan.stored()
-    if tensors.keys() != (wanted := codecs.names(head.bn.form, head.codec) | beside.keys()):
+    wanted = codecs.names(head.bn.form, head.codec) | beside.keys() | ({"rounds"} if plan.redrawn else set())
+    if tensors.keys() != wanted:
         raise CorruptFile("tensors", ", ".join(sorted(wanted)), ", ".join(sorted(tensors)) or "none")
     bn = head.bn
     norms = codecs.decode(tensors, bn.form, head.codec, bn.dtype, plan.sizes(), head.codec_args.get("R", 0))
     stored = {
         name: loaded(tensors[name], bn.dtype, sum(map(plan.count, entries)), name) for name, entries in beside.items()
     }
-    return Contents(head, plan, norms, stored, len(data), hashlib.sha256(data).hexdigest())
+    rounds = _rounds(tensors["rounds"], plan, limits) if plan.redrawn else {}
+    return Contents(head, plan, norms, stored, len(data), hashlib.sha256(data).hexdigest(), rounds)
+
+
+def rounds_tensor(plan: Plan, rounds: Rounds) -> dict[str, container.Tensor]:
+    """The tensor of these rounds by its name; none where no filter was drawn anew."""
+    if not plan.redrawn:
+        return {}
+    whole = [rounds.get(entry.name, np.zeros(entry.shape[0], np.uint8)) for entry in plan.filtered()]
+    return {"rounds": container.Tensor("U8", (sum(map(len, whole)),), np.concatenate(whole).tobytes())}
+
+
+def _rounds(tensor: container.Tensor, plan: Plan, limits: Limits) -> dict[str, NDArray[np.uint8]]:
+    """By weight. Raises CorruptFile, and TooLarge where drawing them would take more than the limit's weights."""
+    filtered = plan.filtered()
+    count = sum(entry.shape[0] for entry in filtered)
+    if tensor.dtype != "U8" or tensor.shape != (count,):
+        raise CorruptFile("tensor rounds", f"U8 [{count}]", f"{tensor.dtype} {list(tensor.shape)}")
+    whole = np.frombuffer(tensor.data, np.uint8)
+    if not whole.any():
+        raise CorruptFile("tensor rounds", "a filter that was drawn anew", "none")
+    parts = np.split(whole, np.cumsum([entry.shape[0] for entry in filtered])[:-1])
+    weights = sum(e.size * (1 + len(np.unique(part[part > 0]))) for e, part in zip(filtered, parts, strict=True))
+    if weights > limits.weights:
+        raise TooLarge("tensor rounds", f"at most {limits.weights} weights to draw", weights)
+    return {entry.name: part for entry, part in zip(filtered, parts, strict=True) if part.any()}
 
 
 def architecture(name: str) -> Architecture:
@@ -187,16 +217,16 @@ def _plan(head: Header, limits: Limits) -> Plan:
         raise TooLarge("arch", f"at most {limits.weights} weights", f"{weights} or more of {head.arch.id}")
     if channels != head.bn.channels:
         raise PlanMismatch("bn.channels", head.bn.channels, f"{channels} or more of {head.arch.id}")
-    plan = Plan(tuple(entries), _trained(head))
+    plan = Plan(tuple(entries), _trained(head), "rounds" in head.requires)
     if (own := plan.digest()) != head.plan_sha256:
         raise PlanMismatch("plan_sha256", head.plan_sha256, own)
     checks = {
         "requires": (list(plan.requires(head.codec)), list(head.requires)),
         "head": ("stored" if "output" in plan.trained else "seeded", head.head),
     }
-    for field, (expected, got) in checks.items():
+    for name, (expected, got) in checks.items():
         if expected != got:
-            raise CorruptFile(field, expected, got)
+            raise CorruptFile(name, expected, got)
     if head.codec == "rans-1" and head.bn.form != "folded":
         raise CorruptFile("codec", "raw or mask in form full", head.codec)
     return plan

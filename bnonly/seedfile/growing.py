@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
-from bnonly.randomness.values import values
+from bnonly.randomness.values import values as first
 
 _WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than the work
 
@@ -59,8 +59,19 @@ class Digest:
             self._running.result()
 
 
-def drawn(entries: Iterable[Entry], seed: int, start: Start) -> Iterator[NDArray[np.float32]]:
+Rounds = Mapping[str, NDArray[np.uint8]]
+"""How often each filter was drawn anew, uint8 [filters], by its weight's name; weights left out: never."""
+
+
+def drawn(
+    entries: Iterable[Entry], seed: int, start: Start, rounds: Rounds | None = None
+) -> Iterator[NDArray[np.float32]]:
     """The seed's values of each entry, in order. Large ones are drawn by two threads, one ahead of the caller."""
+    known = rounds or {}
+
+    def values(entry: Entry, seed: int, start: Start) -> NDArray[np.float32]:
+        return _of_rounds(entry, seed, start, known[entry.name]) if entry.name in known else first(entry, seed, start)
+
     with ThreadPoolExecutor(2) as pool:
         ahead: deque[Future[NDArray[np.float32]]] = deque()
         for entry in entries:
@@ -74,6 +85,14 @@ def drawn(entries: Iterable[Entry], seed: int, start: Start) -> Iterator[NDArray
             yield values(entry, seed, start)
         while ahead:
             yield ahead.popleft().result()
+
+
+def _of_rounds(entry: Entry, seed: int, start: Start, rounds: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Each filter from its own round."""
+    grown = first(entry, seed, start)
+    for turn in np.unique(rounds[rounds > 0]):
+        grown[rounds == turn] = first(entry, seed, start, int(turn))[rounds == turn]
+    return grown
 
 
 def places(entry: Entry, seed: int, scalars: int) -> NDArray[np.int64]:

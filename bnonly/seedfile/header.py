@@ -24,7 +24,7 @@ FORMAT = "bnonly/1"
 GENERATOR = "bngen-1"
 FORMS = ("folded", "full")
 CODECS = ("raw", "mask", "rans-1")
-FEATURES = ("mask", "rans-1", "random.values", "shortcut.weight")
+FEATURES = ("mask", "rans-1", "random.values", "rounds", "shortcut.weight")
 """What a file may require of its reader, beyond the rest."""
 
 DEPTH = 64

@@ -49,6 +49,7 @@ def network_of(contents: Contents, *, verify: bool = True) -> nn.Module:
             contents.check_frozen(digest)
     ratio = probe.compare(net, head) if verify else None
     facts = {"stored": head, "trained": head.trained, "positions_seed": head.init.seed, "probe": ratio}
+    facts |= {"rounds": dict(contents.rounds)} if contents.rounds else {}
     for name, value in facts.items():
         object.__setattr__(net, name, value)  # plain attributes, which nn.Module keeps no record of
     return net

@@ -20,6 +20,7 @@ class Plan:
 
     entries: tuple[Entry, ...]
     trained: tuple[str, ...]
+    redrawn: bool = False  # whether some filters are of a later round of the seed's streams
 
     @cached_property
     def scalars(self) -> int:
@@ -49,6 +50,10 @@ class Plan:
                 tensors.setdefault("shortcut.weight", []).append(entry)
         return tensors
 
+    def filtered(self) -> list[Entry]:
+        """The convolutions that the seed gives, filter by filter."""
+        return [e for e in self.entries if e.role == "weight" and len(e.shape) > 2 and self.source(e) != "file"]
+
     def count(self, entry: Entry) -> int:
         """How many values of the parameter a file holds."""
         if self.source(entry) == "seed+file":
@@ -66,6 +71,7 @@ class Plan:
     def requires(self, codec: str) -> tuple[str, ...]:
         """The features that a reader of such a file must know."""
         own = {codec} - {"raw"} | ({"random.values", "shortcut.weight"} & set(self.stored()))
+        own |= {"rounds"} if self.redrawn else set()
         return tuple(sorted(own))
 
 

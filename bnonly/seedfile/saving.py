@@ -19,7 +19,7 @@ from bnonly.files import write_atomically
 from bnonly.networks.folded import is_folded
 from bnonly.networks.registry import parse
 from bnonly.seedfile import codecs, container, probe, storable
-from bnonly.seedfile.contents import Contents
+from bnonly.seedfile.contents import Contents, rounds_tensor
 from bnonly.seedfile.errors import NotStorable, SeedFileError
 from bnonly.seedfile.floats import DTYPES, rounded, stored
 from bnonly.seedfile.header import FORMS, Arch, Check, Header, Init, Input, Norms
@@ -124,13 +124,15 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         raise BadInput(f"info is {type(info).__name__}: give names and values, or leave it out")
     plan = storable.plan_of(net, state, origin)
     own = {entry.name: storable.host(entry.name, state[entry.name]) for entry in plan.entries}
-    frozen_sha256, scalars = storable.compared(own, plan, origin)
+    rounds = storable.rounds_of(net, plan)
+    frozen_sha256, scalars = storable.compared(own, plan, origin, rounds)
     coded, codec, eps, notes = _coded(net, state, plan, how)
     beside = {}
     for name, entries in plan.stored().items():
         flat = scalars if name == "random.values" else [own[entry.name].reshape(-1) for entry in entries]
         beside[name] = rounded(np.concatenate(flat), how.dtype, name)
     tensors = coded.tensors | {name: stored(value, how.dtype) for name, value in beside.items()}
+    tensors |= rounds_tensor(plan, rounds)
     start = origin.start
     header = Header(
         arch=Arch(origin.name, origin.classes),
@@ -149,7 +151,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         info=dict(info if info is not None else known.info if known else {}),
     )
     # The probe asks the network that a reader will have, its weights in this one's memory.
-    reader = Contents(header, plan, coded.values, beside, 0, "")
+    reader = Contents(header, plan, coded.values, beside, 0, "", rounds)
     replica = assembled(
         reader, lambda entry: own[entry.name] if plan.source(entry) == "seed" else own[entry.name].copy()
     )

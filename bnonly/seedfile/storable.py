@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -19,13 +20,14 @@ from bnonly.networks.registry import parse
 from bnonly.randomness.plan import BATCH_NORMS
 from bnonly.seedfile.contents import Limits
 from bnonly.seedfile.errors import NotStorable
-from bnonly.seedfile.growing import Digest, drawn, places
+from bnonly.seedfile.growing import Digest, Rounds, drawn, places
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.plan import Plan
 from bnonly.trainable import trained_groups
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _WAYS = ("stride", "padding", "dilation", "groups", "padding_mode")
+_NEVER = np.zeros(0, np.uint8)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -57,7 +59,14 @@ def plan_of(net: nn.Module, state: Mapping[str, Tensor], origin: Origin) -> Plan
     if odd := sorted(name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name)):
         here, there = own.get(odd[0], "none"), wanted.get(odd[0], "none")
         raise NotStorable(f"network, {odd[0]}", f"{there}, as in {origin.name}", here)
-    return Plan(entries, trained)
+    plan = Plan(entries, trained)
+    return replace(plan, redrawn=bool(rounds_of(net, plan)))
+
+
+def rounds_of(net: nn.Module, plan: Plan) -> Rounds:
+    """Of the filters that were drawn anew and that the seed gives."""
+    known: Rounds = getattr(net, "rounds", {})
+    return {entry.name: known[entry.name] for entry in plan.filtered() if known.get(entry.name, _NEVER).any()}
 
 
 def host(name: str, value: Tensor) -> NDArray[np.float32]:
@@ -68,7 +77,7 @@ def host(name: str, value: Tensor) -> NDArray[np.float32]:
 
 
 def compared(
-    own: Mapping[str, NDArray[np.float32]], plan: Plan, origin: Origin
+    own: Mapping[str, NDArray[np.float32]], plan: Plan, origin: Origin, rounds: Rounds
 ) -> tuple[str, list[NDArray[np.float32]]]:
     """The digest of what the seed gives, and the scalars of random:K, parameter by parameter.
 
@@ -77,7 +86,7 @@ def compared(
     scalars = []
     with Digest() as digest:
         seeded = [entry for entry in plan.entries if plan.source(entry) != "file"]
-        for entry, grown in zip(seeded, drawn(seeded, origin.seed, origin.start), strict=True):
+        for entry, grown in zip(seeded, drawn(seeded, origin.seed, origin.start, rounds), strict=True):
             source, mine = plan.source(entry), own[entry.name]
             digest.add(grown if source == "seed" else grown.copy())
             if source == "seed+file":

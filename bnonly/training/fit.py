@@ -244,7 +244,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "parameters": total,
             "train_seconds": round(seconds, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "storable": config.network.start.storable and config.regrow.after is None,
+            "storable": config.network.start.storable,
             "environment": module.sessions[-1],
             "sessions": module.sessions,
             **module.digests,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bnonly.seedfile import codecs, container, floats
-from bnonly.seedfile.contents import Contents, open_file
+from bnonly.seedfile.contents import Contents, open_file, rounds_tensor
 from bnonly.seedfile.growing import Digest
 
 
@@ -40,4 +40,5 @@ def written(contents: Contents) -> codecs.Tensors:
         coded = codecs.encode_folded(
             a, lambda near: b - 0.5 * (near - a), contents.plan.sizes(), head.codec, dtype, step
         )
-    return coded.tensors | {name: floats.stored(values, dtype) for name, values in contents.stored.items()}
+    beside = {name: floats.stored(values, dtype) for name, values in contents.stored.items()}
+    return coded.tensors | beside | rounds_tensor(contents.plan, contents.rounds)

@@ -157,6 +157,11 @@ export function readTensors(tensors, header, plan) {
   const random = plan.filter(({ source }) => source === "seed+file");
   const count = ({ dims }) => dims[0] * Math.min(k, size({ dims }) / dims[0]);
   takeFlat(shelf, "random.values", dtype, random, count, "scalars");
+  if (header.requires.includes("rounds")) {
+    const filtered = plan.filter(({ source, dims }) => source.startsWith("seed") && dims.length === 4);
+    const whole = takeFlat(shelf, "rounds", "U8", filtered, ({ dims }) => dims[0], "rounds");
+    insist(whole.some((round) => round > 0), "rounds");
+  }
   insist(shelf.tensors.size === 0, [...shelf.tensors.keys()][0]);
   return norms;
 }
@@ -170,6 +175,7 @@ function takeFlat(shelf, name, dtype, parameters, size, key = "values") {
     parameter[key] = values.subarray(at, at + size(parameter));
     at += size(parameter);
   }
+  return values;
 }
 
 /** Draws every parameter that the seed gives; `digest` sees each before scalars are put in. */
@@ -179,6 +185,16 @@ export function grow(header, plan, digest) {
     if (!parameter.source.startsWith("seed")) return;
     const inputs = plan.at(-2).dims[1];
     parameter.values = draw(key, index, parameter, header.init, inputs);
+    const { rounds = [], values, dims } = parameter;
+    for (const round of new Set(rounds)) {
+      if (round === 0) continue;
+      const again = draw(key, index, parameter, header.init, inputs, round);
+      const size = values.length / dims[0];
+      rounds.forEach((own, filter) => {
+        if (own !== round) return;
+        values.set(again.subarray(filter * size, (filter + 1) * size), filter * size);
+      });
+    }
     digest(parameter.values);
   });
 }

@@ -76,10 +76,10 @@ export function philox(key, counter, out, at) {
 /** 32 hexadecimal digits -> key, least significant word first. */
 export const keyOf = (seed) => [24, 16, 8, 0].map((at) => parseInt(seed.slice(at, at + 8), 16));
 
-/** The first `count` words of a stream; round is 0 everywhere in this format. */
-export function words(key, purpose, index, count) {
+/** The first `count` words of a stream. */
+export function words(key, purpose, index, count, round = 0) {
   const out = new Uint32Array(Math.ceil(count / 8) * 8);
-  const counter = Uint32Array.of(0, 0, 0, 0, 0, 0, index, purpose * 2 ** 24);
+  const counter = Uint32Array.of(0, 0, 0, 0, 0, 0, index, purpose * 2 ** 24 + round);
   for (let at = 0; at < count; at += 8) {
     counter[0] = at / 8 + 1;
     philox(key, counter, out, at);
@@ -100,9 +100,9 @@ function scaled(bits, dist, scale) {
 }
 
 /** The drawn values of a weight (dims) or of a linear layer's bias. */
-export function draw(key, index, { role, dims }, { dist, scale }, inputs) {
+export function draw(key, index, { role, dims }, { dist, scale }, inputs, round = 0) {
   const count = dims.reduce((a, b) => a * b, 1);
-  const bits = words(key, 0, index, count);
+  const bits = words(key, 0, index, count, round);
   if (role === "bias") return scaled(bits, "uniform", Math.fround(2 ** -24 / Math.sqrt(inputs)));
   const fan = dims.slice(2).reduce((a, b) => a * b, scale === "fan_in" ? dims[1] : dims[0]);
   return scaled(bits, dist, Math.fround(Math.sqrt(2 / fan) * units[dist]));

@@ -9,7 +9,7 @@ const FIELDS = [
   ...["arch", "bn", "check", "codec", "codec_args", "format", "frozen_sha256", "head", "header_sha256", "info"],
   ...["init", "input", "payload_sha256", "plan_sha256", "requires", "trained"],
 ];
-const FEATURES = ["mask", "random.values", "rans-1", "shortcut.weight"];
+const FEATURES = ["mask", "random.values", "rans-1", "rounds", "shortcut.weight"];
 const GROUPS = /^(bn|gamma|beta|norm|output|shortcut|random:[1-9]\d{0,6})$/;
 const DEPTH = 64;
 const LIMITS = { channels: 2 ** 24, weights: 2 ** 31, pixels: 2 ** 18 };
@@ -96,6 +96,7 @@ export function checkConsequences({ bn, codec, head, requires, trained }) {
   if (codec !== "raw") used.push(codec);
   if (randomK(trained) !== null) used.push("random.values");
   if (trained.includes("shortcut")) used.push("shortcut.weight");
+  if (requires.includes("rounds")) used.push("rounds");
   insist(requires.join() === used.sort().join(), "requires");
 }
 

@@ -15,6 +15,7 @@ from torch import nn
 import bnonly
 from bnonly.randomness import bngen
 from bnonly.randomness.start import Start
+from bnonly.regrow import chosen, redraw
 from bnonly.seedfile import container, header
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.loading import load
@@ -25,9 +26,14 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "seedfile"
 PURPOSE = 0xF0  # of streams that nothing else draws from
 
 
-def trained(name="cifar_resnet8", seed=7, group="bn", *, share=0.3, **options) -> nn.Module:
-    """A network as if trained: every value of the group moved, running statistics too, `share` of gamma exactly 0."""
+def trained(name="cifar_resnet8", seed=7, group="bn", *, share=0.3, redrawn=(), **options) -> nn.Module:
+    """A network as if trained: every value of the group moved, running statistics too, `share` of gamma exactly 0.
+
+    redrawn: thresholds by which filters are drawn anew before, one after another.
+    """
     net = bnonly.network(name, seed, **options)
+    for below in redrawn:
+        redraw(net, chosen(net, "small", below))
     parameters = bnonly.freeze_all_but(net, group)
     stream = iter(range(1 << 20))
 
@@ -57,9 +63,10 @@ class Case:
     group: str = "bn"
     how: How = field(default_factory=How)
     network: dict[str, Any] = field(default_factory=dict)
+    redrawn: tuple[float, ...] = ()  # thresholds of |gamma|, one after another
 
     def net(self) -> nn.Module:
-        return trained(group=self.group, **self.network)
+        return trained(group=self.group, redrawn=self.redrawn, **self.network)
 
     def packed(self) -> Packed:
         classes = self.network.get("classes", 10)
@@ -87,6 +94,8 @@ CASES = {
     "uniform-fan-out": Case(
         "beta", How(dtype="fp16"), {"start": Start("uniform", "fan_out", "symmetric", "ones"), "seed": (1 << 128) - 5}
     ),
+    "regrown": Case(how=How(dtype="fp16"), redrawn=(0.2, 0.4)),
+    "regrown-shortcut-rans-1": Case("bn+shortcut+random:2", How(codec="rans", step=4), redrawn=(0.5,)),
     "sign-two-classes": Case("norm", How(dtype="fp16"), {"start": Start("sign", gamma="ones"), "classes": 2}),
 }
 

@@ -20,7 +20,13 @@ def test_every_form_codec_and_dtype_is_here():
         ("folded", "rans-1"),
     }
     assert {h.bn.dtype for h in headers} == {"fp32", "fp16", "bf16"}
-    assert {name for h in headers for name in h.requires} == {"mask", "rans-1", "random.values", "shortcut.weight"}
+    assert {name for h in headers for name in h.requires} == {
+        "mask",
+        "rans-1",
+        "random.values",
+        "rounds",
+        "shortcut.weight",
+    }
     assert {path.stem for path in GOLDEN.glob("*.safetensors")} == CASES.keys() == DIGESTS.keys()
 
 

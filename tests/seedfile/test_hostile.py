@@ -136,6 +136,10 @@ def instead(name, dtype, array):
         ("folded-rans-1", instead("bn.codes", "U8", np.zeros(600, "u1")), "a state"),
         ("folded-rans-1", instead("bn.codes", "U8", np.full(9, 1, "u1")), "more bytes"),
         ("bn-output", without("head.bias"), "head.bias"),
+        ("regrown", without("rounds"), "rounds"),
+        ("regrown", instead("rounds", "U8", np.zeros(336, "u1")), "a filter that was drawn anew, got none"),
+        ("regrown", instead("rounds", "U8", np.ones(335, "u1")), r"U8 \[336\], got U8 \[335\]"),
+        ("folded-fp32-raw", instead("rounds", "U8", np.ones(336, "u1")), "got bn.a, bn.b, rounds"),
     ],
 )
 def test_tensors_that_do_not_fit(name, tensors, says):
@@ -224,3 +228,12 @@ def test_any_field_may_be_anything_and_all_digests_right(field, value):
         return
     same = data == golden("folded-fp32-raw")
     assert same or (field == "info" and isinstance(value, dict)) or (field, value) == ("trained", [])
+
+
+def test_rounds_that_take_long_to_draw_are_refused():
+    """A round of its own for each filter: as many times the weights."""
+    many = instead("rounds", "U8", (np.arange(336) % 256).astype("u1"))
+    data = rewritten(lambda plain: None, "regrown", many)
+    assert read(golden("regrown"), Limits(weights=1 << 19)).rounds
+    with pytest.raises(TooLarge, match="weights to draw"):
+        read(data, Limits(weights=1 << 19))

@@ -6,8 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
+import bnonly
 from bnonly.errors import BadInput
 from bnonly.training.build import trained_network
 from bnonly.training.fit import fit
@@ -29,7 +31,7 @@ def test_it_begins_where_the_other_ended(before):
     folder = fit(after(before, choose="none"))
     assert folder.metrics()[0]["test"] == before.metrics()[-1]["test"]
     result = folder.result()
-    assert (result["redrawn"], result["filters"], result["storable"]) == (0, 336, False)
+    assert (result["redrawn"], result["filters"]) == (0, 336)
 
 
 def test_filters_are_drawn_anew_and_the_run_needs_the_other_no_longer(before, tmp_path):
@@ -52,6 +54,18 @@ def test_a_run_can_go_on_from_one_that_went_on(before):
     second = fit(after(first, below=0.1))
     rounds = [value.max() for name, value in load_file(second.start_values).items() if name.startswith("rounds/")]
     assert max(rounds) in (1, 2) and second.result()["redrawn"] > 0
+
+
+def test_where_bn_alone_trained_it_is_stored_as_its_seed_and_rounds(before, tmp_path):
+    folder = fit(after(before, below=0.1).model_copy(update={"group": "bn"}))
+    net = trained_network(folder)
+    bnonly.save(net, tmp_path / "net.safetensors", form="full")
+    loaded = bnonly.load(tmp_path / "net.safetensors")
+    for name, value in loaded.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(value, net.state_dict()[name]), name
+    bnonly.save(loaded, tmp_path / "again.safetensors", form="full")
+    again, first = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("again", "net"))
+    assert again == first
 
 
 def test_what_is_not_there_or_another_network_is_refused(before):

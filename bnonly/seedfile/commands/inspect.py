@@ -39,6 +39,7 @@ def facts(contents: Contents) -> dict[str, Any]:
         "times_smaller": round(4 * weights / contents.size, 2),
         "layers": len(plan.sizes()),
         "zeros": zeros(contents),
+        "redrawn": redrawn(contents),
         "stored": {name: int(value.size) for name, value in contents.stored.items()},
         "header": head.plain() | {"header_sha256": head.digest()},
     }
@@ -48,6 +49,11 @@ def zeros(contents: Contents) -> int:
     """Channels of scale 0."""
     scale = contents.norms["a" if contents.header.bn.form == "folded" else "weight"]
     return int((scale == 0).sum())
+
+
+def redrawn(contents: Contents) -> int:
+    """Filters of a later round than the first."""
+    return sum(int((rounds > 0).sum()) for rounds in contents.rounds.values())
 
 
 def _lines(contents: Contents) -> list[tuple[str, str]]:
@@ -64,6 +70,7 @@ def _lines(contents: Contents) -> list[tuple[str, str]]:
         ("stored", f"{bn.form}, {bn.dtype}, codec {head.codec}{step}"),
         ("channels", f"{bn.channels:,} in {known['layers']} layers, {known['zeros']:,} of scale 0"),
         *([("beside them", beside)] if beside else []),
+        *([("drawn anew", f"{redrawn(contents):,} filters")] if contents.rounds else []),
         ("images", f"{'x'.join(map(str, given.shape))}, mean {list(given.mean)}, std {list(given.std)}"),
         ("labels", labels),
         ("info", json.dumps(head.info, ensure_ascii=False)),
