@@ -9,8 +9,12 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from analysis.page import Section
+
 if TYPE_CHECKING:
     from analysis.frames import Frames
+
+_REM_PER_INCH = 7.0
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,10 @@ class Picture:
     width: float
     files: dict[str, bytes]
 
+    def section(self, heading: str) -> Section:
+        """The figure on a page, no larger than it reads well."""
+        return Section(heading, figure=self.svg, caption=self.caption, width=round(self.width * _REM_PER_INCH, 1))
+
 
 def pictures(frames: Frames, *, files: bool = True, helper: Executor | None = None) -> dict[str, Picture | str]:
     """Every figure of `analysis.figures.DRAWINGS`, or a sentence that says what is missing for it.
@@ -31,7 +39,7 @@ def pictures(frames: Frames, *, files: bool = True, helper: Executor | None = No
     from analysis.figures import DRAWINGS
 
     if helper is None:
-        return {name: _picture(name, frames, files) for name in DRAWINGS}
+        return {name: picture(name, frames, files) for name in DRAWINGS}
     made: dict[str, Picture | str] = {}
     theirs: dict[str, Future[Picture | str]] = {}
     try:
@@ -39,11 +47,11 @@ def pictures(frames: Frames, *, files: bool = True, helper: Executor | None = No
         theirs = {name: helper.submit(_picture_of_kept, name, files) for name in DRAWINGS}
         for name, future in reversed(theirs.items()):
             if future.cancel():
-                made[name] = _picture(name, frames, files)
+                made[name] = picture(name, frames, files)
         made |= {name: future.result() for name, future in theirs.items() if name not in made}
     except (BrokenExecutor, OSError):  # the other process is gone, or there is no room for one
         pass
-    return {name: made.get(name) or _picture(name, frames, files) for name in DRAWINGS}
+    return {name: made.get(name) or picture(name, frames, files) for name in DRAWINGS}
 
 
 def helping() -> Executor:
@@ -67,10 +75,11 @@ def _keep(frames: Frames) -> None:
 
 
 def _picture_of_kept(name: str, files: bool) -> Picture | str:
-    return _picture(name, _kept[0], files)
+    return picture(name, _kept[0], files)
 
 
-def _picture(name: str, frames: Frames, files: bool) -> Picture | str:
+def picture(name: str, frames: Frames, files: bool = False) -> Picture | str:
+    """One figure, or a sentence that says what is missing for it."""
     from analysis.figures import DRAWINGS, NoData, csv, pdf, svg
 
     try:

@@ -12,7 +12,6 @@ from analysis.page import Section, page
 from analysis.pictures import HEADINGS, pictures
 
 TITLE = "bnonly: report of runs"
-_REM_PER_INCH = 7.0
 FILES = frozenset(
     [f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "pdf", "csv")]
     + [f"{name}.csv" for name in ("runs", "by_group", "curves", "missing", "failures", "made_with", "paper")]
@@ -51,8 +50,7 @@ def report(frames: Frames, made: str, *, files: bool = True, helper: Executor | 
         if isinstance(each, str):
             shown.append(Section(HEADINGS[name], absent=[f"Missing: {each}."]))
             continue
-        width = round(each.width * _REM_PER_INCH, 1)
-        shown.append(Section(HEADINGS[name], figure=each.svg, caption=each.caption, width=width))
+        shown.append(each.section(HEADINGS[name]))
         out |= each.files
     sections = [
         summary.opening(frames),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,8 +160,16 @@ def _report(
 ) -> str:
     import pandas as pd
 
-    from analysis import figures, tables
+    from analysis.frames import read
     from analysis.page import Section, page
+    from analysis.pictures import picture
+
+    frames = read(folder.path for folder in folders.values())
+
+    def section(name: str, heading: str, text: Sequence[str] = (), table: pd.DataFrame | None = None) -> Section:
+        drawn = picture(name, frames)
+        assert not isinstance(drawn, str), drawn
+        return replace(drawn.section(heading), text=text, table=table)
 
     table = pd.DataFrame(
         {
@@ -173,9 +183,7 @@ def _report(
         }
         for group, result in results.items()
     )
-    histograms = {"at the start": tables.gammas(folders["bn"], 0)}
-    histograms |= {group: tables.gammas(folders[group], EPOCHS) for group in ("bn", "all")}
-    shown = clamped.assign(
+    shown = clamped[["threshold", "clamped_share", "top1", "loss"]].assign(
         threshold=clamped["threshold"].map("{:g}".format),
         clamped_share=clamped["clamped_share"].map("{:.1%}".format),
         top1=clamped["top1"].map("{:.1%}".format),
@@ -187,26 +195,17 @@ def _report(
         f"{NETWORK} with random convolutions that never change, on scikit-learn's digits: five groups of parameters, "
         f"each trained for {EPOCHS} epochs from the same seed ({seed}).",
         [
-            Section(
-                "Accuracy by trained group",
-                table=table,
-                figure=figures.svg(
-                    figures.learning_curves(tables.curves(folders.values())), "Test accuracy by epoch"
-                ),
-                caption="Accuracy on the test images after every epoch. One seed.",
-            ),
-            Section(
+            section("learning_curves", "Accuracy by trained group", table=table),
+            section(
+                "gamma_histograms",
                 "Gamma",
                 ["When nothing else trains, gamma is the only way to choose among random features."],
-                figure=figures.svg(figures.gamma_histograms(histograms), "Histograms of gamma"),
-                caption="Gamma of all channels: as drawn, after training bn, after training all.",
             ),
-            Section(
+            section(
+                "clamp_curves",
                 "Clamping small gammas to zero",
                 [_sentence(clamped).capitalize() + "."],
-                table=shown.rename(columns={"clamped_share": "channels clamped", "top1": "test top-1"}),
-                figure=figures.svg(figures.clamp_curve(clamped), "Accuracy against the clamping threshold"),
-                caption="The bn network after clamping, without retraining.",
+                shown.rename(columns={"clamped_share": "channels clamped", "top1": "test top-1"}),
             ),
             Section(
                 "Stored as a seed",

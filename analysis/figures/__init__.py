@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from analysis.figures.bytes import accuracy_by_bytes
 from analysis.figures.clamping import clamp_curves
 from analysis.figures.drawing import Drawing, NoData
-from analysis.figures.gamma import gamma_histograms as _histograms
-from analysis.figures.gamma import gamma_layers
-from analysis.figures.learning import learning_curves as _learning
+from analysis.figures.gamma import gamma_histograms, gamma_layers
+from analysis.figures.learning import learning_curves
 from analysis.figures.relu import relu_zeros
 from analysis.figures.scaling import (
     accuracy_by_depth,
@@ -24,7 +23,6 @@ from analysis.figures.scaling import (
     sparsity_by_depth,
     sparsity_by_width,
 )
-from analysis.figures.single import accuracy_and_gamma, clamp_curve, gamma_histograms, learning_curves
 from analysis.figures.style import COLOURS, csv, pdf, png, svg
 from analysis.figures.variants import (
     accuracy_by_decay,
@@ -39,8 +37,8 @@ DRAWINGS: dict[str, Callable[[Frames], Drawing]] = {
     "accuracy_by_width": accuracy_by_width,
     "accuracy_by_parameters": accuracy_by_parameters,
     "accuracy_by_group": accuracy_by_group,
-    "learning_curves": _learning,
-    "gamma_histograms": _histograms,
+    "learning_curves": learning_curves,
+    "gamma_histograms": gamma_histograms,
     "gamma_layers": gamma_layers,
     "sparsity_by_depth": sparsity_by_depth,
     "sparsity_by_width": sparsity_by_width,
@@ -64,12 +62,8 @@ __all__ = [
     "FIGURES",
     "Drawing",
     "NoData",
-    "accuracy_and_gamma",
     "accuracy_by_bytes",
-    "clamp_curve",
     "csv",
-    "gamma_histograms",
-    "learning_curves",
     "pdf",
     "png",
     "svg",

@@ -19,7 +19,7 @@ def effects(table: pd.DataFrame) -> Drawing:
     """
     if table.empty:
         raise NoData("no run of the search is done; `bnonly experiment run recipe` makes some")
-    names = [f"{_short(row.choice)}: {plain(row.value)}" for row in table.itertuples()]
+    names = [f"{_short(str(c))}: {plain(str(v))}" for c, v in zip(table["choice"], table["value"], strict=True)]
     places, place, before = [], 0.0, None
     for choice in table["choice"]:
         place += 1.0 if choice == before else 1.6

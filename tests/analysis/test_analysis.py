@@ -1,4 +1,4 @@
-"""Tables and figures from run folders, finished, half-written and damaged."""
+"""Tables and figures of real runs, and the page that they stand on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import xml.etree.ElementTree as ElementTree
 import pandas as pd
 import pytest
 
-from analysis import figures, tables
+from analysis import figures
+from analysis.frames import read
 from analysis.page import Section, page
-from bnonly.runs import RunFolder
 from bnonly.training.fit import fit
 from tests.training import small
 
@@ -21,41 +21,23 @@ def runs(tmp_path_factory):
 
 
 def test_curves_are_the_metrics(runs):
-    table = tables.curves(runs.values())
-    assert len(table) == 2 * (1 + 2 * 3)  # before the first epoch there is no training score
-    row = table.query("group == 'bn' and split == 'test' and epoch == 2").iloc[0]
-    assert row["top1"] == runs["bn"].metrics()[2]["test"]["top1"]
-
-
-def test_half_written_runs_give_what_they_have(runs, tmp_path):
-    copy = RunFolder(tmp_path / "copy")
-    copy.path.mkdir()
-    for name in ("config.yaml", "metrics.jsonl"):
-        data = (runs["bn"].path / name).read_bytes()
-        (copy.path / name).write_bytes(data if name == "config.yaml" else data[:-30])
-    assert tables.curves([copy])["epoch"].max() == 2
-    assert len(tables.curves([RunFolder(tmp_path / "nowhere")])) == 0
-    assert len(tables.gammas(copy, 3)) == 0
+    curves = read(folder.path for folder in runs.values()).of_runs(read([runs["bn"].path]).curves)
+    assert len(curves) == 4
+    assert curves.query("epoch == 2")["top1"].item() == runs["bn"].metrics()[2]["test"]["top1"]
 
 
 def test_gammas_have_a_row_a_channel(runs):
-    table = tables.gammas(runs["bn"], 3)
+    table = read([runs["bn"].path]).gammas
     assert len(table) == 336 and table["layer"].nunique() == 9
-    assert set(tables.gammas(runs["bn"], 0)["beta"]) == {0.0}
 
 
-def test_figures_are_whole_svgs_that_scale(runs):
-    gammas = {group: tables.gammas(run, 3) for group, run in runs.items()}
-    clamp = pd.DataFrame({"threshold": [0, 0.01, 0.1], "clamped_share": [0, 0.1, 0.5], "top1": [0.5, 0.5, 0.2]})
-    for figure in (
-        figures.learning_curves(tables.curves(runs.values())),
-        figures.gamma_histograms(gammas),
-        figures.clamp_curve(clamp),
-    ):
-        text = figures.svg(figure, "a title")
-        root = ElementTree.fromstring(text.replace("xlink:href", "href"))
-        assert root.get("viewBox") and root.get("width") is None
-        assert 'aria-label="a title"' in text
+@pytest.mark.parametrize("name", ["learning_curves", "gamma_histograms"])
+def test_figures_are_whole_svgs_that_scale(name, runs):
+    drawing = figures.DRAWINGS[name](read(folder.path for folder in runs.values()))
+    text = figures.svg(drawing.figure, "a title")
+    root = ElementTree.fromstring(text.replace("xlink:href", "href"))
+    assert root.get("viewBox") and root.get("width") is None
+    assert 'aria-label="a title"' in text
 
 
 def test_the_page_escapes_text_and_keeps_figures():
