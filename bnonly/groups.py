@@ -32,8 +32,9 @@ EXAMPLES = (*(name.replace("K", "2") for name in GROUPS), "bn+output")
 
 
 def parse_group(text: str) -> tuple[str, ...]:
-    """The parts of a sum, in order, checked: `bn+random:2` -> ("bn", "random:2"). Raises BadInput."""
+    """The parts of a sum, in order, checked: `bn+random:2` -> ("bn", "random:2"); 1.0% is 1%. Raises BadInput."""
     parts = tuple(part.strip() for part in text.split("+"))
+    parts = tuple(str(Scalars.of(part)) if re.fullmatch(_RANDOM, part) else part for part in parts)
     for part in parts:
         if (re.fullmatch(_RANDOM, part) and Scalars.of(part)) or (part in GROUPS and part != "random:K"):
             continue

@@ -21,6 +21,7 @@ from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.plan import BATCH_NORMS, plan
 from bnonly.randomness.values import values
+from bnonly.trainable import ScalarTrained
 
 Way = Literal["small", "random", "none"]
 Masks = Mapping[str, NDArray[np.bool_]]
@@ -49,11 +50,11 @@ def chosen(net: nn.Module, way: Way, below: float = 0.01) -> dict[str, NDArray[n
     the network's seed. none: none.
     """
     parameters, pairs, found = dict(net.named_parameters()), _pairs(net), {}
-    seed = _origin(net).seed
+    seed, rounds = _origin(net).seed, rounds_of(net)
     for pair in pairs:
         small = parameters[pair.gamma.name].detach().abs().cpu().numpy() < below
         if way == "random":
-            turn = int(rounds_of(net)[pair.weight.name].max()) + 1
+            turn = int(rounds[pair.weight.name].max()) + 1
             order = bngen.permutation(seed, bngen.stream_number(bngen.REGROWN, pair.weight.index, turn), len(small))
             small = np.isin(np.arange(len(small)), order[: int(small.sum())])
         found[pair.weight.name] = small if way != "none" else np.zeros_like(small)
@@ -63,8 +64,10 @@ def chosen(net: nn.Module, way: Way, below: float = 0.01) -> dict[str, NDArray[n
 def redraw(net: nn.Module, masks: Masks) -> int:
     """Draw these filters anew, each from its next round; returns how many there are.
 
-    Raises BadInput for a network without a seed, and for a filter that was drawn too often.
+    Raises BadInput for a network without a seed, one whose random:K trains, and a filter that was drawn too often.
     """
+    if any(isinstance(layer, ScalarTrained) for layer in net.modules()):
+        raise BadInput("scalars of random:K train, which would come back: freeze_all_but(net, 'none') before redraw")
     rounds = rounds_of(net)
     for name, mask in masks.items():
         if (rounds[name][mask] == MOST).any():

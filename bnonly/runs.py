@@ -8,6 +8,7 @@ out/experiment/id/
   final.safetensors, result.json     written at the end, result.json last: a run without it is not done
   measures.json, measures.safetensors, ablation.json     what was measured on it afterwards
   speed.json                         what the yardstick measured (experiments/speed.py), in a folder without the rest
+  start.safetensors                  of a run that goes on from another one: what it begins with
   failure.json, log.txt              of a grid: why a trial failed, and what its process said
 """
 

@@ -26,6 +26,8 @@ def draw(experiment: Experiment, trials: Sequence[Trial], folder: Path, command:
         else:
             files = _figures(experiment, trials, command)
         write_together({folder / place: data for place, data in files.items()})
+        if not files:
+            console().print("no figures: no run is done", markup=False)
         return bool(files)
     except (BnonlyError, OSError) as error:  # pictures are the least of what a grid leaves
         console().print(f"no figures: {error}", markup=False)
@@ -37,7 +39,7 @@ def _figures(experiment: Experiment, trials: Sequence[Trial], command: str) -> d
     from analysis.frames import read
 
     frames = read([trial.folder.path for trial in trials if trial.folder.path.exists()])
-    files = {"runs.csv": csv(frames.table.drop(columns="path").assign(command=command))}
+    files = {"runs.csv": csv(frames.table.drop(columns=["path", "reason"]).assign(command=command))}
     for name in experiment.figures:
         if name not in DRAWINGS:
             console().print(f"{name} is not drawn: analysis has no figure of that name", markup=False)

@@ -127,8 +127,9 @@ class Driver:
         kind = ended.kind or "lost"
         self._attempts[trial.id] += 1
         attempts = self._attempts[trial.id]
-        self._record(trial, {"reason": reason, "kind": kind, "attempts": attempts, "log": ended.log})
         final = kind in HOPELESS or attempts > RETRIES
+        facts = {"reason": reason, "kind": kind, "attempts": attempts, "final": final, "log": ended.log}
+        self._record(trial, facts)
         if final:
             self.outcome.failed[trial.id] = reason
         else:

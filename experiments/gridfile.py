@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from bnonly.files import write_atomically
 from experiments.grid import PRESETS, Experiment, Trial, assignments, experiment, trials
 
 _NAMED = 5  # of orphans
+_MARKS = {"data.path": "DATA", "data.mirrors": "MIRRORS"}  # what stands for paths and addresses
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,15 @@ class Grid:
     @property
     def command(self) -> str:
         """What makes these runs, without this machine's paths."""
-        fields = assignments(self.given)
-        shown = {name: "DATA" if name == "data.path" else value for name, value in fields.items()}
+        from bnonly.config.layers import nested
+        from bnonly.config.run import flattened
+
+        fields = flattened(nested(assignments(self.given)))
+        shown = fields | {name: mark for name, mark in _MARKS.items() if name in fields}
         return " ".join(
             [
                 f"bnonly experiment run {self.name} --preset {self.preset}",
-                *(f"--set {name}={value}" for name, value in shown.items()),
+                *(f"--set {shlex.quote(f'{name}={value}')}" for name, value in shown.items()),
             ]
         )
 

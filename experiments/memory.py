@@ -13,4 +13,5 @@ def resident(field: str) -> int | None:
         lines = _STATUS.read_text().splitlines()
     except OSError:
         return None
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    found = next((int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), None)
+    return None if found is None else 1024 * found

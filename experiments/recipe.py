@@ -11,13 +11,14 @@ so that what a single choice does can be read from them (recipe/effects.csv).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bnonly.config import RunConfig
 from experiments.grid import By, Experiment, Trial
+
+if TYPE_CHECKING:
+    from bnonly.config import RunConfig
 
 NETWORK = "cifar_resnet14"
 HOLDOUT = By(smoke=300, cpu=5000, paper=5000)
@@ -53,13 +54,18 @@ PAPERS: Recipe = {name: values[0] for name, values in CHOICES.items()}
 
 def drawn(count: int) -> Iterator[Recipe]:
     """The paper's recipe, and others with each choice drawn by itself: the same ones every time."""
-    random = np.random.Generator(np.random.Philox(key=2003_00152))
-    seen = [PAPERS]
+    seen, turn = [PAPERS], 0
     while len(seen) < count:
-        recipe = {name: values[int(random.integers(len(values)))] for name, values in CHOICES.items()}
+        turn += 1
+        recipe = {name: values[_chance(f"{turn} {name}") % len(values)] for name, values in CHOICES.items()}
         if recipe not in seen:
             seen.append(recipe)
     yield from seen
+
+
+def _chance(text: str) -> int:
+    """64 bits of a digest, without numpy, which a list of experiments does without."""
+    return int.from_bytes(hashlib.sha256(f"2003.00152 {text}".encode()).digest()[:8], "big")
 
 
 def point(recipe: Recipe, epochs: int, **fields: Any) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def best(trials: Sequence[Trial]) -> list[Trial] | None:
     scores: dict[str, float] = {}
     for trial in trials:
         result = trial.folder.result()
-        if result is None and trial.folder.failure() is None:
+        if result is None and not (trial.folder.failure() or {}).get("final"):
             return None
         scores[trial.id] = result["test"]["top1"] if result else -1.0
     return sorted(trials, key=lambda trial: -scores[trial.id])

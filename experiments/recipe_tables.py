@@ -1,8 +1,9 @@
 """What the search for a recipe found, as tables, a figure, and a file that `bnonly fit -c` takes. Without torch.
 
-search.csv: a row a run of the search, judged on held-out images. effects.csv: a row a value of each choice, over the
-runs of the first round: means with their standard errors. finals.csv: a row a run that has seen the test set.
-recipe.yaml: the recipe that is left.
+search.csv: a row a run of the search, judged on held-out images; of a run that failed for good, no accuracy.
+effects.csv: a row a value of each choice, over the runs of the first round: means with their standard errors, and how
+many failed, which the means leave out. finals.csv: a row a run that is to see the test set. recipe.yaml: the recipe
+that is left.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import yaml
 from bnonly.config.layers import nested
 from experiments.grid import Trial
 from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of
+from experiments.tables import MADE
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -24,8 +26,10 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     from analysis.figures.recipe import effects as drawn
 
     rows = pd.DataFrame(row for trial in trials if (row := _row(trial, command)))
+    numbers = ["top1", "train_top1", "gamma_below_0.01"]
     if rows.empty:
         return {}
+    rows[numbers] = rows[numbers].astype(float)
     held_out = rows["holdout"] > 0
     search, finals = rows[held_out], rows[~held_out].drop(columns="holdout")
     found: dict[str, bytes] = {}
@@ -52,6 +56,7 @@ def effects(search: pd.DataFrame) -> pd.DataFrame:
     for choice in CHOICES:
         for value, own in search.groupby(choice, sort=False):
             row: dict[str, Any] = {"choice": choice, "value": value, "runs": len(own)}
+            row["failed"] = int(own["top1"].isna().sum())
             for name in ("top1", "gamma_below_0.01"):
                 row |= {f"{name}_mean": own[name].mean(), f"{name}_standard_error": own[name].sem()}
             rows.append(row)
@@ -59,23 +64,27 @@ def effects(search: pd.DataFrame) -> pd.DataFrame:
 
 
 def _row(trial: Trial, command: str) -> dict[str, Any] | None:
-    if (result := trial.folder.result()) is None:
+    """None while the run goes on."""
+    config, result = trial.config, trial.folder.result()
+    if result is None and not (trial.folder.failure() or {}).get("final"):
         return None
-    config, made = trial.config, result["environment"]
+    nothing = {"top1": None}
+    found = result or {"test": nothing, "train": nothing, "gamma": {"below": [None] * 4}, "environment": {}}
+    made = found["environment"]
     return {
         "network": config.network.name,
         "seed": config.seed,
         "epochs": config.training.epochs,
         "holdout": config.data.holdout,
         **_words(recipe_of(config)),
-        "top1": result["test"]["top1"],
-        "train_top1": result["train"]["top1"],
-        "gamma_below_0.01": result["gamma"]["below"][1],
+        "top1": found["test"]["top1"],
+        "train_top1": found["train"]["top1"],
+        "gamma_below_0.01": found["gamma"]["below"][1],
         "dtype": config.training.precision,
         "engine": config.training.engine,
-        **{name: made[name] for name in ("device", "device_name", "threads", "torch", "lightning", "numpy", "git")},
-        "train_seconds": result["train_seconds"],
-        "run": result["id"],
+        **{name: made.get(name) for name in MADE},
+        "train_seconds": found.get("train_seconds"),
+        "run": trial.id,
         "command": command,
     }
 

@@ -12,8 +12,7 @@ import pandas as pd
 
 from experiments.grid import Trial
 from experiments.regrow import WAYS, stage_of
-
-_MADE = ("device", "device_name", "threads", "torch", "lightning", "numpy", "git")
+from experiments.tables import MADE
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -52,7 +51,7 @@ def _rows(trial: Trial, trials: Sequence[Trial], command: str) -> list[dict[str,
             "gamma_below_0.01": result["gamma"]["below"][1],
             "dtype": config.training.precision,
             "engine": config.training.engine,
-            **{name: made[name] for name in _MADE},
+            **{name: made[name] for name in MADE},
             "train_seconds": result["train_seconds"],
             "run": result["id"],
             "command": command,

@@ -38,7 +38,8 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
                 outcome = _do(grids[place], boards[place], ids, engine, told)
                 status = max(status, int(bool(outcome.failed or outcome.left)))
                 known = {trial.id for trial in grids[place].trials}
-                if len((grown := grids[place].grown()).trials) == len(known):
+                grown = grids[place].grown()
+                if options.only_failed or {trial.id for trial in grown.trials} <= known:
                     break
                 grids[place], boards[place] = grown, Board(grown.trials)
                 ids = [name for name in _begin(grown, boards[place], False) if name not in known]

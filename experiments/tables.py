@@ -12,6 +12,9 @@ from typing import Any
 
 from bnonly.files import write_atomically
 
+MADE = ("device", "device_name", "threads", "torch", "lightning", "numpy", "git")
+"""Of what a result was made with, as columns."""
+
 
 def write_table(rows: list[dict[str, Any]], path: Path) -> None:
     """The rows, which have the same fields, as a CSV file, whole or not at all."""

@@ -25,12 +25,13 @@ def effects(table: pd.DataFrame) -> Drawing:
         place += 1.0 if choice == before else 1.6
         places.append(place)
         before = choice
+    first = table[table["choice"] == table["choice"].iloc[0]]
     with styled():
         figure, grid = panels(len(_PANELS))
         for axes, (name, label) in zip(grid, _PANELS.items(), strict=True):
             mean, error = table[f"{name}_mean"], table[f"{name}_standard_error"].fillna(0)
-            first = table[table["choice"] == table["choice"].iloc[0]]
-            whole = (first[f"{name}_mean"] * first["runs"]).sum() / first["runs"].sum()
+            done = first["runs"] - first["failed"]
+            whole = (first[f"{name}_mean"] * done).sum() / done.sum()
             axes.axvline(whole, color="0.7", linewidth=0.8, zorder=0)
             axes.errorbar(mean, places, xerr=error, fmt="o", markersize=4, elinewidth=1, color="#0072b2")
             axes.set_yticks(places, names, fontsize="x-small")
@@ -38,10 +39,12 @@ def effects(table: pd.DataFrame) -> Drawing:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.set(xlabel=label)
         arrange(figure, grid, height=0.17 * places[-1] + 0.3, left=0.85 * beside(names), width=2.4, legend="none")
-    runs = int(table[table["choice"] == table["choice"].iloc[0]]["runs"].sum())
+    runs, failed = first["runs"].sum(), first["failed"].sum()
+    without = f" (but {failed} that failed)" if failed else ""
+    epochs = int(table["epochs"].iloc[0])
     caption = (
-        f"Means and standard errors over {runs} runs of {int(table['epochs'].iloc[0])} epochs, in each of which all "
-        "choices were drawn at random; the line is the mean of all. Judged on training images held out."
+        f"Means and standard errors over {runs} runs{without} of {epochs} epochs, in each of which all choices were "
+        "drawn at random; the line is the mean of all. Judged on training images held out."
     )
     return Drawing(figure, caption, table)
 

@@ -86,7 +86,8 @@ def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) 
         return None
     state = (weight.data_ptr(), weight._version)
     known = _PREPARED.get(conv)
-    if known is None or known[0] != state:
+    # torch's fused optimisers change a weight without counting it up.
+    if known is None or known[0] != state or (weight.requires_grad and not torch.equal(known[1].weight, weight)):
         known = _PREPARED[conv] = (state, prepare(weight))
     return known[1]
 

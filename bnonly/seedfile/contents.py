@@ -239,6 +239,8 @@ def _trained(head: Header) -> tuple[str, ...]:
         parts = parse_group("+".join(head.trained))
     except BadInput as error:
         raise UnsupportedFeature("trained", "groups of this version", error) from error
+    if any(part.endswith("%") for part in parts):
+        raise UnsupportedFeature("trained", "random:K, K a number", list(head.trained))
     if parts != head.trained or {"all", "none"} & set(parts):
         raise CorruptFile("trained", "groups that leave something to the seed", list(head.trained))
     return parts

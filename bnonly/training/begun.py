@@ -27,11 +27,12 @@ def begin(net: nn.Module, config: RunConfig, folder: RunFolder) -> None:
         _restore(net, folder)
         return
     other, own = _other(config), config.network
-    theirs, _ = other.finished()
-    if (theirs.network, theirs.seed) != (own, config.seed):
+    theirs, result = other.finished()
+    classes = (getattr(net, "origin").classes, len(result["classes"]))  # noqa: B009
+    if (theirs.network, theirs.seed) != (own, config.seed) or len(set(classes)) > 1:
         raise BadInput(
-            f"regrow.after {config.regrow.after} is a run of {theirs.network.name}, seed {theirs.seed}: a run goes "
-            "on with the network, initial values and seed of the one before"
+            f"regrow.after {config.regrow.after} is a run of {theirs.network.name}, seed {theirs.seed}, "
+            f"{classes[1]} classes: a run goes on with network, initial values, seed and classes of the one before"
         )
     from bnonly.training.build import trained_network
 

@@ -169,10 +169,11 @@ def test_a_modules_weight_is_prepared_once_until_it_changes():
     assert prepared_for(conv.requires_grad_(), x) is again
 
 
-def test_a_weight_that_trains_is_prepared_anew_for_each_evaluation():
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_weight_that_trains_is_prepared_anew_for_each_evaluation(fused):
     conv, norm = nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
     x, _ = drawn(2, 16, 16, 6, 6)
-    optimiser = torch.optim.SGD(conv.parameters(), lr=0.1, momentum=0.9)
+    optimiser = torch.optim.SGD(conv.parameters(), lr=0.1, momentum=0.9, fused=fused)
     for _ in range(3):
         with torch.inference_mode():
             wanted = norm.eval()(conv(x)).relu()

@@ -52,8 +52,12 @@ def test_filters_are_drawn_anew_and_the_run_needs_the_other_no_longer(before, tm
 def test_a_run_can_go_on_from_one_that_went_on(before):
     first = fit(after(before, below=0.1))
     second = fit(after(first, below=0.1))
-    rounds = [value.max() for name, value in load_file(second.start_values).items() if name.startswith("rounds/")]
-    assert max(rounds) in (1, 2) and second.result()["redrawn"] > 0
+    kept = [load_file(folder.start_values) for folder in (first, second)]
+    names = [name for name in kept[0] if name.startswith("rounds/")]
+    assert sum(int(kept[0][name].sum()) for name in names) == first.result()["redrawn"] > 0
+    for name in names:
+        redrawn = kept[1][name.replace("rounds/", "redrawn/")]
+        assert np.array_equal(kept[1][name], kept[0][name] + redrawn), name
 
 
 def test_where_bn_alone_trained_it_is_stored_as_its_seed_and_rounds(before, tmp_path):
@@ -72,7 +76,7 @@ def test_what_is_not_there_or_another_network_is_refused(before):
     with pytest.raises(BadInput, match="no finished run of that id"):
         fit(small.config(before.path.parent.parent, regrow={"after": "0123456789"}))
     other = after(before).model_copy(update={"seed": 5})
-    with pytest.raises(BadInput, match="seed of the one before"):
+    with pytest.raises(BadInput, match="seed and classes of the one before"):
         fit(other)
     with pytest.raises(ValueError, match="need a run to begin from"):
         small.config(before.path, regrow={"choose": "none"})
