@@ -60,7 +60,8 @@ def pieces(text: str) -> Iterator[tuple[str, list[str] | str]]:
         yield "bash", rest
 
 
-LONG = ("deploy", "imagenet", "measures")  # half a minute each, and what they run is tested in rooms of their own
+# Up to a minute each, and what they run is tested in rooms of their own.
+LONG = ("deploy", "imagenet", "measures", "report", "seedfile")
 RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG), id=path.stem) for path in DOCUMENTS]
 
 

@@ -59,6 +59,7 @@ def test_a_run_ends_with_it_and_goes_on_with_it(tmp_path):
     assert any(name.startswith("trained/") for name in moved) and any("running_var" in name for name in moved)
 
 
+@pytest.mark.slow
 def test_it_lowers_the_loss_of_a_noisy_run(tmp_path):
     """A high constant rate: the values wander about a minimum, and their mean lies in it."""
     training = {"epochs": 6, "schedule": "constant", "lr": 0.5, "batch_size": 16}
