@@ -20,7 +20,7 @@ from bnonly.networks import Origin
 from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.plan import BATCH_NORMS, plan
-from bnonly.randomness.values import values
+from bnonly.randomness.values import values_of_rounds
 from bnonly.trainable import ScalarTrained
 
 Way = Literal["small", "random", "none"]
@@ -83,12 +83,11 @@ def _put(net: nn.Module, rounds: Mapping[str, NDArray[np.uint8]], masks: Masks) 
     with torch.no_grad():
         for pair in _pairs(net):
             mask, own = masks[pair.weight.name], rounds[pair.weight.name]
-            for turn in np.unique(own[mask]):
-                where = torch.from_numpy(mask & (own == turn))
-                for entry in (pair.weight, pair.gamma, pair.beta):
-                    drawn = torch.from_numpy(values(entry, origin.seed, origin.start, int(turn)))
-                    parameter = parameters[entry.name]
-                    parameter[where.to(parameter.device)] = drawn[where].to(parameter)
+            if not mask.any():
+                continue
+            for entry in (pair.weight, pair.gamma, pair.beta):
+                drawn = values_of_rounds(entry, origin.seed, origin.start, own)[mask]
+                parameters[entry.name][torch.from_numpy(mask)] = torch.from_numpy(drawn).to(parameters[entry.name])
             norm = net.get_submodule(pair.gamma.name.rpartition(".")[0])
             assert isinstance(norm, BATCH_NORMS)
             if norm.running_mean is not None and norm.running_var is not None:

@@ -17,7 +17,7 @@ import yaml
 from bnonly.config.layers import nested
 from experiments.grid import Trial
 from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of
-from experiments.tables import MADE
+from experiments.tables import provenance
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -69,8 +69,7 @@ def _row(trial: Trial, command: str) -> dict[str, Any] | None:
     if result is None and not (trial.folder.failure() or {}).get("final"):
         return None
     nothing = {"top1": None}
-    found = result or {"test": nothing, "train": nothing, "gamma": {"below": [None] * 4}, "environment": {}}
-    made = found["environment"]
+    found = result or {"test": nothing, "train": nothing, "gamma": {"below": [None] * 4}}
     return {
         "network": config.network.name,
         "seed": config.seed,
@@ -80,12 +79,7 @@ def _row(trial: Trial, command: str) -> dict[str, Any] | None:
         "top1": found["test"]["top1"],
         "train_top1": found["train"]["top1"],
         "gamma_below_0.01": found["gamma"]["below"][1],
-        "dtype": config.training.precision,
-        "engine": config.training.engine,
-        **{name: made.get(name) for name in MADE},
-        "train_seconds": found.get("train_seconds"),
-        "run": trial.id,
-        "command": command,
+        **provenance(config, result, command),
     }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.grid import Trial
 from experiments.regrow import WAYS, stage_of
-from experiments.tables import MADE
+from experiments.tables import provenance
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def _rows(trial: Trial, trials: Sequence[Trial], command: str) -> list[dict[str,
     """A row; of the first stage, with which every way begins, one a way."""
     if (result := trial.folder.result()) is None:
         return []
-    config, stage, made = trial.config, stage_of(trial, trials), result["environment"]
+    config, stage = trial.config, stage_of(trial, trials)
     return [
         {
             "network": config.network.name,
@@ -49,12 +49,7 @@ def _rows(trial: Trial, trials: Sequence[Trial], command: str) -> list[dict[str,
             "top1": result["test"]["top1"],
             "train_top1": result["train"]["top1"],
             "gamma_below_0.01": result["gamma"]["below"][1],
-            "dtype": config.training.precision,
-            "engine": config.training.engine,
-            **{name: made[name] for name in MADE},
-            "train_seconds": result["train_seconds"],
-            "run": result["id"],
-            "command": command,
+            **provenance(config, result, command),
         }
         for way in (WAYS if stage == 0 else (config.regrow.choose,))
     ]

@@ -17,12 +17,12 @@ _WAYS = {
 def stages(table: pd.DataFrame) -> Drawing:
     """Test accuracy after each stage, a panel a network, a line a way of choosing filters; mean and one deviation.
 
-    table: a row a run, with columns network, stage, way, trained, seed, epochs, redrawn, top1. Raises NoData.
+    table: a row a run, with columns network, stage, way, trained, seed, epochs, top1. Raises NoData.
     """
     if table.empty:
         raise NoData("no stage is done; `bnonly experiment run regrow` trains them")
     by = ["network", "stage", "way"]
-    stats = over_seeds(table, by, "top1").merge(table.groupby(by, as_index=False)["redrawn"].mean(), on=by)
+    stats = over_seeds(table, by, "top1")
     networks = list(dict.fromkeys(table["network"]))
     with styled():
         figure, grid = panels(len(networks))

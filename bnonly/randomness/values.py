@@ -35,6 +35,14 @@ def values(
     return result
 
 
+def values_of_rounds(entry: Entry, seed: int, start: Start, rounds: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """`values`, each filter or channel from its own round: rounds [filters]."""
+    drawn = values(entry, seed, start)
+    for turn in np.unique(rounds[rounds > 0]):
+        drawn[rounds == turn] = values(entry, seed, start, int(turn))[rounds == turn]
+    return drawn
+
+
 def _orthogonal(seed: int, stream: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Rows (or columns, where there are more rows) orthonormal: QR of normals, R's diagonal made positive."""
     rows, columns = shape[0], int(np.prod(shape[1:]))

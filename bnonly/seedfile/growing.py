@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
-from bnonly.randomness.values import values as first
+from bnonly.randomness.values import values, values_of_rounds
 
 _WORTH_A_THREAD = 1 << 18  # values: below, handing over costs more than the work
 
@@ -69,30 +69,24 @@ def drawn(
     """The seed's values of each entry, in order. Large ones are drawn by two threads, one ahead of the caller."""
     known = rounds or {}
 
-    def values(entry: Entry, seed: int, start: Start) -> NDArray[np.float32]:
-        return _of_rounds(entry, seed, start, known[entry.name]) if entry.name in known else first(entry, seed, start)
+    def grown(entry: Entry) -> NDArray[np.float32]:
+        if (own := known.get(entry.name)) is None:
+            return values(entry, seed, start)
+        return values_of_rounds(entry, seed, start, own)
 
     with ThreadPoolExecutor(2) as pool:
         ahead: deque[Future[NDArray[np.float32]]] = deque()
         for entry in entries:
             if entry.size >= _WORTH_A_THREAD:
-                ahead.append(pool.submit(values, entry, seed, start))
+                ahead.append(pool.submit(grown, entry))
                 if len(ahead) == 2:
                     yield ahead.popleft().result()
                 continue
             while ahead:
                 yield ahead.popleft().result()
-            yield values(entry, seed, start)
+            yield grown(entry)
         while ahead:
             yield ahead.popleft().result()
-
-
-def _of_rounds(entry: Entry, seed: int, start: Start, rounds: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Each filter from its own round."""
-    grown = first(entry, seed, start)
-    for turn in np.unique(rounds[rounds > 0]):
-        grown[rounds == turn] = first(entry, seed, start, int(turn))[rounds == turn]
-    return grown
 
 
 def places(entry: Entry, seed: int, scalars: int) -> NDArray[np.int64]:
