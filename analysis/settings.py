@@ -88,11 +88,13 @@ def schedule(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """A network's family, depth and width factor as far as its name says them, and its name in a figure."""
+    """A network's family, depth and width factor (1: 16 channels in the first stage) as far as its name says,
+    and its name in a figure.
+    """
 
     family: str
     depth: int | None
-    width: int | None
+    width: float | None
     label: str
 
 
@@ -105,10 +107,13 @@ def shape(network: str) -> Shape:
         return Shape(network, None, None, network)
     family = re.sub(r"\d.*", "", network).replace("cifar_wrn", "cifar_resnet")
     depth, width = arguments.get("depth"), arguments.get("factor", 1)
+    if "width" in arguments:
+        width = arguments["width"] / 16
     if depth is None or not family.endswith("resnet"):
         return Shape(family, depth, width, network)
-    wide = "factor" in arguments
-    return Shape(family, depth, width, f"WRN-{depth}-{width}" if wide else f"ResNet-{depth}")
+    name = f"WRN-{depth}-{width}" if "factor" in arguments else f"ResNet-{depth}"
+    narrow = f", width {arguments['width']}" if "width" in arguments else ""
+    return Shape(family, depth, width, name + narrow)
 
 
 @lru_cache(maxsize=1024)

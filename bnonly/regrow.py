@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bnonly.errors import BadInput
-from bnonly.networks import Origin
+from bnonly.networks import Origin, origin_of
 from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.plan import BATCH_NORMS, plan
@@ -115,7 +115,6 @@ def _never(pair: _Pair) -> NDArray[np.uint8]:
 
 
 def _origin(net: nn.Module) -> Origin:
-    origin: Origin | None = getattr(net, "origin", None)
-    if origin is None:
+    if (origin := origin_of(net)) is None:
         raise BadInput(f"{type(net).__name__} has no seed to draw filters from: make it by bnonly.network")
     return origin

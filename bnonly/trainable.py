@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.groups import Scalars, parse_group, random_scalars
+from bnonly.networks import origin_of, title
 from bnonly.networks.folded import is_folded
 from bnonly.networks.parts import Conv2d
 from bnonly.randomness import bngen
@@ -67,7 +68,7 @@ def _remember(net: nn.Module, parts: tuple[str, ...], seed: int | None) -> None:
 def _check_gamma(net: nn.Module, parts: tuple[str, ...]) -> None:
     if {"bn", "gamma", "beta", "norm", "all"} & set(parts) and is_folded(net):
         raise BadInput(
-            f"group {'+'.join(parts)} is impossible for {_title(net)}: it was stored in folded form, where gamma and "
+            f"group {'+'.join(parts)} is impossible for {title(net)}: it was stored in folded form, where gamma and "
             "beta are one with the running statistics; store it with form full to train it on"
         )
 
@@ -122,7 +123,7 @@ def _names(net: nn.Module, part: str) -> set[str]:
         found = {name for name in _of_norms(net, kinds) if name.rpartition(".")[2] in wanted}
         missing = f"it has no {'BatchNorm' if part == 'bn' else 'normalisation'} layer with parameters"
     if not found:
-        raise BadInput(f"group {part} is impossible for {_title(net)}: {missing}")
+        raise BadInput(f"group {part} is impossible for {title(net)}: {missing}")
     return found
 
 
@@ -149,15 +150,10 @@ def _convolutions(net: nn.Module) -> dict[str, _ConvNd]:
     return {path: layer for path, layer in net.named_modules() if isinstance(layer, _ConvNd)}
 
 
-def _title(net: nn.Module) -> str:
-    origin = getattr(net, "origin", None)
-    return origin.name if origin else type(net).__name__
-
-
 def _seed(net: nn.Module, seed: int | None) -> int:
     if seed is not None:
         return seed
-    if (origin := getattr(net, "origin", None)) is None:
+    if (origin := origin_of(net)) is None:
         raise BadInput("random:K draws its positions from a seed, and this network has none: pass seed=")
     return origin.seed
 
@@ -167,7 +163,7 @@ def _check_random(net: nn.Module, scalars: Scalars) -> None:
     largest = max((layer.weight[0].numel() for layer in layers.values()), default=0)
     if not largest or scalars.count > largest:
         what = f"its largest filter has {largest} scalars" if largest else "it has no convolution"
-        raise BadInput(f"group {scalars} is impossible for {_title(net)}: {what}")
+        raise BadInput(f"group {scalars} is impossible for {title(net)}: {what}")
     for path, layer in layers.items():
         if not isinstance(layer, ScalarTrained) and type(layer) not in _SCALAR_TRAINED:
             raise BadInput(

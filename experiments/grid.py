@@ -99,6 +99,7 @@ class Experiment:
     shares: experiments whose runs serve here too: a point that is theirs under the same preset stays in their folder.
     presets: file of configs/presets that stands in for a preset, where the usual one is for other data.
     located: fields that depend on the preset and the folder of all runs, as the place of data made there.
+    decides: fields that --set cannot have, since `more` tells runs apart by them.
     prepare: makes such data, if they are not there; called before the first run.
     """
 
@@ -112,6 +113,7 @@ class Experiment:
     drawing: str | None = None
     shares: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
+    decides: tuple[str, ...] = ()
     more: Callable[[str, Sequence[Trial]], Iterable[Mapping[str, Any]]] = lambda preset, trials: ()
     where: Callable[[Mapping[str, Any]], bool] = lambda point: True
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
@@ -151,6 +153,8 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
     what, fields = experiment(name), assignments(given)
     if preset not in PRESETS:
         raise BadInput(f"unknown preset {preset!r}: there are {', '.join(PRESETS)}")
+    if taken := [name for name in what.decides if name in fields]:
+        raise BadInput(f"--set {taken[0]} is not for --set: {name} varies it and tells its runs apart by it")
     below = {
         # Trials share the machine; several threads each, and more of them than cores, would be in each other's way.
         "grids": {"training": {"threads": 1}},

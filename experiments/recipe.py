@@ -84,11 +84,13 @@ def recipe_of(config: RunConfig) -> Recipe:
     return {names: tuple(values) if len(values) > 1 else values[0] for names, values in found.items()}
 
 
-def searched(preset: str, trials: Sequence[Trial]) -> list[list[Trial]]:
-    """The trials of each round of the search, as far as there are any."""
-    search = [trial for trial in trials if trial.config.data.holdout]
-    rounds = [[t for t in search if t.config.training.epochs == epochs] for _, epochs in ROUNDS.of(preset)]
-    return [trials for trials in rounds if trials]
+def searched(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """The trials of each round of the search, as far as there are any: a later one is of more epochs."""
+    rounds: dict[int, list[Trial]] = {}
+    for trial in trials:
+        if trial.config.data.holdout:
+            rounds.setdefault(trial.config.training.epochs, []).append(trial)
+    return [rounds[epochs] for epochs in sorted(rounds)]
 
 
 def best(trials: Sequence[Trial]) -> list[Trial] | None:
@@ -104,7 +106,7 @@ def best(trials: Sequence[Trial]) -> list[Trial] | None:
 
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
     """What follows: the next round of the search, or when that has ended the runs that see the test set."""
-    rounds, made = ROUNDS.of(preset), searched(preset, trials)
+    rounds, made = ROUNDS.of(preset), searched(trials)
     if not made or (ranked := best(made[-1])) is None:
         return
     if len(made) < len(rounds):
@@ -139,6 +141,7 @@ EXPERIMENT = Experiment(
     fields={"data.source": "cifar10", "group": "bn"},
     shares=("depth", "width"),
     more=more,
+    decides=("training.epochs", "data.holdout", *(name for names in CHOICES for name in names.split(", "))),
     drawing="experiments.recipe_tables:files",
     figures=(),
     expect=(

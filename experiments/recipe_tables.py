@@ -16,7 +16,7 @@ import yaml
 
 from bnonly.config.layers import nested
 from experiments.grid import Trial
-from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of
+from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of, searched
 from experiments.tables import provenance
 
 
@@ -90,9 +90,8 @@ def _words(recipe: Recipe) -> dict[str, str]:
 
 def _last(trials: Sequence[Trial]) -> list[Trial]:
     """The search's last round as it stands, the best first; empty while one is not done."""
-    search = [trial for trial in trials if trial.config.data.holdout]
-    most = max((trial.config.training.epochs for trial in search), default=0)
-    return best([trial for trial in search if trial.config.training.epochs == most]) or []
+    rounds = searched(trials)
+    return (best(rounds[-1]) if rounds else None) or []
 
 
 def _left(trials: Sequence[Trial]) -> dict[str, Any] | None:

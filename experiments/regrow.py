@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bnonly.errors import BadInput
 from experiments.grid import By, Experiment, Trial
 
 WAYS = ("small", "random", "none")
@@ -26,11 +25,9 @@ GROUPS = By(
 
 
 def stage_of(trial: Trial, trials: Sequence[Trial]) -> int:
-    """0 for the runs that begin at the seed, 1 for those that go on from them. Raises BadInput."""
+    """0 for the runs that begin at the seed, 1 for those that go on from them."""
     by_id, stage = {each.id: each for each in trials}, 0
     while (before := trial.config.regrow.after) is not None:
-        if before not in by_id:
-            raise BadInput("--set regrow.after is not for this experiment, whose stages go on from each other")
         trial, stage = by_id[before], stage + 1
     return stage
 
@@ -63,6 +60,7 @@ EXPERIMENT = Experiment(
     fields={"data.source": "cifar10", "group": "bn"},
     shares=("depth", "width"),
     more=more,
+    decides=("group", "regrow.after", "regrow.choose"),
     drawing="experiments.regrow_tables:files",
     figures=(),
     expect=(

@@ -72,8 +72,8 @@ largest filter is refused. `random:1%` trains that share of each channel's scala
 
 _NETWORKS = """\
 Values of `network.name`, with the depths and widths of the paper; `cifar_resnetD` and `cifar_wrnD_K` take any
-depth D of the form 6n+2 from 8 up and any width factor K from 1 up. `bnonly networks` counts their
-parameters.
+depth D of the form 6n+2 from 8 up and any width factor K from 1 up, and in `cifar_resnetD_wW` the first stage has W
+channels in the place of 16. `bnonly networks` counts their parameters.
 """
 
 

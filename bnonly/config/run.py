@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from bnonly.config.base import Group, Hint, Section
+from bnonly.config.compression import CompressionConfig
 from bnonly.config.data import DataConfig
 from bnonly.config.network import NetworkConfig
 from bnonly.config.regrow import RegrowConfig
@@ -48,6 +49,7 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     regrow: RegrowConfig = RegrowConfig()
+    compression: CompressionConfig = CompressionConfig()
     tracking: Literal["off", "offline", "online", "auto"] = "auto"
     """wandb: auto is online where one is logged in, else offline; it never stops a run."""
     project: str = "bnonly"
@@ -70,6 +72,12 @@ class RunConfig(Section):
             return given
         # A part that is not named gets its dependent defaults all the same.
         return {"data": {}, "training": {}} | expand_speed(given)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RunConfig:
+        if self.group != "all" and not self.compression.off:
+            raise ValueError(f"compression is of weights that train: it needs group all, not {self.group}")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """Strings, numbers, lists and dictionaries only."""

@@ -16,6 +16,7 @@ from bnonly.deploy.parts import Mean
 from bnonly.deploy.weighted import Convolution, Grouped, Linear, Norm, Weighted, folded_norm
 from bnonly.deploy.window import Fixed, pair, sliding
 from bnonly.errors import BadInput
+from bnonly.networks import title
 
 # One number in, one number out, wherever it stands.
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Tanh, nn.Sigmoid)
@@ -47,18 +48,13 @@ def traced(net: nn.Module) -> list[Operation]:
     """
     training = [name for name, module in net.named_modules() if module.training]
     if training:
-        raise BadInput(f"{_title(net)} is in train mode ({training[0] or 'as a whole'}): call net.eval() first")
+        raise BadInput(f"{title(net)} is in train mode ({training[0] or 'as a whole'}): call net.eval() first")
     try:
         graph = _Tracer().trace(net)
     except Exception as error:  # whatever a forward does with a value that is not there yet
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{_title(net)} cannot be read as a graph of operations ({reason})") from error
+        raise BadInput(f"{title(net)} cannot be read as a graph of operations ({reason})") from error
     return _Reader(net, graph).operations()
-
-
-def _title(net: nn.Module) -> str:
-    origin = getattr(net, "origin", None)
-    return origin.name if origin else type(net).__name__
 
 
 class _Reader:
@@ -72,7 +68,7 @@ class _Reader:
         nodes = list(self.graph.nodes)
         inputs = [node for node in nodes if node.op == "placeholder"]
         if len(inputs) != 1:
-            raise BadInput(f"{_title(self.net)} takes {len(inputs)} inputs: it must take images alone")
+            raise BadInput(f"{title(self.net)} takes {len(inputs)} inputs: it must take images alone")
         for node in nodes[:-1]:
             self.found[node] = self._images(node) if node.op == "placeholder" else self._operation(node)
         (result,) = nodes[-1].args
@@ -224,7 +220,7 @@ class _Reader:
         kind = type(layer).__name__ if layer is not None else getattr(node.target, "__name__", str(node.target))
         name = f" ({node.target})" if layer is not None else ""
         raise BadInput(
-            f"{kind}{name} of {_title(self.net)} {what or 'is an operation that compaction does not know'}: "
+            f"{kind}{name} of {title(self.net)} {what or 'is an operation that compaction does not know'}: "
             "known are dense and grouped convolutions, linear layers, BatchNorm in eval mode, pointwise functions, "
             "pools without ceil_mode, means over space, flattening and additions"
         )

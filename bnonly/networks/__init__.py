@@ -24,6 +24,17 @@ class Origin:
     classes: int
 
 
+def origin_of(net: nn.Module) -> Origin | None:
+    """Where the network comes from, if a seed and a name say so."""
+    return getattr(net, "origin", None)
+
+
+def title(net: nn.Module) -> str:
+    """The network's name in the registry, else its class's."""
+    origin = origin_of(net)
+    return origin.name if origin else type(net).__name__
+
+
 def network(name: str, seed: int, *, classes: int | None = None, start: Start | None = None) -> nn.Module:
     """A network of the registry with its initial values from `seed`, all parameters frozen, on the CPU.
 

@@ -12,9 +12,9 @@ from bnonly.networks.registry import IMAGENET_STAGES
 from bnonly.randomness.entry import Entry, Part
 
 
-def cifar_resnet(depth: int, factor: int = 1, *, classes: int = 10) -> Iterator[Entry]:
+def cifar_resnet(depth: int, factor: int = 1, width: int = 16, *, classes: int = 10) -> Iterator[Entry]:
     """Of `networks.cifar_resnet`, lazily."""
-    return residual(1, ((depth - 2) // 6,) * 3, 16 * factor, classes, kernel=3)
+    return residual(1, ((depth - 2) // 6,) * 3, width * factor, classes, kernel=3)
 
 
 def imagenet_resnet(depth: int, *, classes: int = 1000) -> Iterator[Entry]:

@@ -29,10 +29,12 @@ IMAGENET_STAGES = {
 IMAGENET_DEPTHS = tuple(IMAGENET_STAGES)
 
 
-def _six_n_plus_two(depth: int, factor: int = 1) -> str | None:
+def _six_n_plus_two(depth: int, factor: int = 1, width: int = 16) -> str | None:
     if depth < 8 or depth % 6 != 2:
         below = max(8, (depth - 2) // 6 * 6 + 2)
         return f"depth {depth} is not 6n+2: use for example {below} or {below + 6}"
+    if width < 1:
+        return "the width of the first stage is at least 1"
     return "the width factor is at least 1" if factor < 1 else None
 
 
@@ -63,6 +65,15 @@ FAMILIES = (
         32,
         _six_n_plus_two,
         tuple(f"cifar_resnet{depth}" for depth in (14, 32, 56, 110, 218, 434, 866)),
+    ),
+    Family(
+        r"cifar_resnet(?P<depth>0|[1-9]\d{0,4})_w(?P<width>0|[1-9]\d{0,3})",
+        "bnonly.networks.cifar_resnet:cifar_resnet",
+        "bnonly.networks.layout:cifar_resnet",
+        10,
+        32,
+        _six_n_plus_two,
+        (),
     ),
     Family(
         r"cifar_wrn(?P<depth>0|[1-9]\d{0,4})_(?P<factor>0|[1-9]\d{0,2})",

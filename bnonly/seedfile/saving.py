@@ -113,7 +113,7 @@ def save(
 
 def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str, Any] | None = None) -> Packed:
     """`save` without a file."""
-    origin = storable.origin_of(net)
+    origin = storable.storable_origin(net)
     known: Header | None = getattr(net, "stored", None)
     # Not the parameters: those of random:K stand beside the weights, where state_dict puts them in.
     state = {name: value.cpu() for name, value in net.state_dict().items()}
@@ -124,7 +124,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         raise BadInput(f"info is {type(info).__name__}: give names and values, or leave it out")
     plan = storable.plan_of(net, state, origin)
     own = {entry.name: storable.host(entry.name, state[entry.name]) for entry in plan.entries}
-    rounds = storable.rounds_of(net, plan)
+    rounds = storable.later_rounds(net, plan)
     frozen_sha256, scalars = storable.compared(own, plan, origin, rounds)
     coded, codec, eps, notes = _coded(net, state, plan, how)
     beside = {}

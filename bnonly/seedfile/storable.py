@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.fused.network import plain_kind
-from bnonly.networks import Origin
+from bnonly.networks import Origin, origin_of
 from bnonly.networks.registry import parse
 from bnonly.randomness.plan import BATCH_NORMS
 from bnonly.seedfile.contents import Limits
@@ -31,10 +31,9 @@ _NEVER = np.zeros(0, np.uint8)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
-def origin_of(net: nn.Module) -> Origin:
+def storable_origin(net: nn.Module) -> Origin:
     """What the network grew from. Raises NotStorable for one that no seed brings back."""
-    origin: Origin | None = getattr(net, "origin", None)
-    if origin is None:
+    if (origin := origin_of(net)) is None:
         raise NotStorable("network", "one that bnonly.network made from a seed", type(net).__name__)
     if not origin.start.storable:
         raise NotStorable("init.dist", "a distribution that a seed brings back on any machine", origin.start.weights)
@@ -60,10 +59,10 @@ def plan_of(net: nn.Module, state: Mapping[str, Tensor], origin: Origin) -> Plan
         here, there = own.get(odd[0], "none"), wanted.get(odd[0], "none")
         raise NotStorable(f"network, {odd[0]}", f"{there}, as in {origin.name}", here)
     plan = Plan(entries, trained)
-    return replace(plan, redrawn=bool(rounds_of(net, plan)))
+    return replace(plan, redrawn=bool(later_rounds(net, plan)))
 
 
-def rounds_of(net: nn.Module, plan: Plan) -> Rounds:
+def later_rounds(net: nn.Module, plan: Plan) -> Rounds:
     """Of the filters that were drawn anew and that the seed gives."""
     known: Rounds = getattr(net, "rounds", {})
     return {entry.name: known[entry.name] for entry in plan.filtered() if known.get(entry.name, _NEVER).any()}

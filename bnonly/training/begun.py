@@ -12,6 +12,7 @@ from torch import nn
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
 from bnonly.files import write_safetensors
+from bnonly.networks import origin_of
 from bnonly.regrow import chosen, redraw, rounds_of
 from bnonly.runs import RunFolder
 
@@ -28,7 +29,8 @@ def begin(net: nn.Module, config: RunConfig, folder: RunFolder) -> None:
         return
     other, own = _other(config), config.network
     theirs, result = other.finished()
-    classes = (getattr(net, "origin").classes, len(result["classes"]))  # noqa: B009
+    origin = origin_of(net)
+    classes = (origin.classes if origin else None, len(result["classes"]))
     if (theirs.network, theirs.seed) != (own, config.seed) or len(set(classes)) > 1:
         raise BadInput(
             f"regrow.after {config.regrow.after} is a run of {theirs.network.name}, seed {theirs.seed}, "

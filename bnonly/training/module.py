@@ -23,6 +23,7 @@ from bnonly.runs import RunFolder
 from bnonly.training import checkpoint, frozen, graphs
 from bnonly.training.agreement import Agreement
 from bnonly.training.averaging import Average
+from bnonly.training.compression import Compression
 from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
 from bnonly.training.schedule import rate
@@ -70,6 +71,7 @@ class GroupTraining(lightning.LightningModule):
         self.sessions: list[dict[str, Any]] = []  # what each stretch of training ran on
         self.optimizer = optimizer(net, config.training)
         self.average = Average(net, config.training)
+        self.compression = Compression(net, config.compression, config.training)
         self.compute = graphs.engaged(self.forward_and_back, net, config, train.device)
         self.settled = threading.RLock()  # held while the state passes from one step to the next
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
@@ -124,8 +126,10 @@ class GroupTraining(lightning.LightningModule):
             self._before = {n: b.clone() for n, b in self.net.named_buffers()} if self._step_seconds > _SLOW else None
         if self.optimizer is not None:
             self.optimizer.zero_grad()
+        self.compression.before_step()
         news = self._shared(*self.compute(images, labels))
         with self.settled:
+            self.compression.before_update()
             if self.optimizer is not None:
                 lr = rate(self.config.training, self.position_epoch + self.position_step / self.train_batches.steps)
                 for group in self.optimizer.param_groups:
@@ -133,7 +137,9 @@ class GroupTraining(lightning.LightningModule):
                 self.optimizer.step()
             self.sums += news
             self.position_step += 1
-            self.average.add(self.position_epoch + self.position_step / self.train_batches.steps)
+            done = self.position_epoch + self.position_step / self.train_batches.steps
+            self.compression.after_step(done, self.position_step)
+            self.average.add(done)
             self._under_way = False
         self._step_seconds = time.perf_counter() - began
 
@@ -196,11 +202,12 @@ class GroupTraining(lightning.LightningModule):
         steps, start = self.train_batches.steps, self.record is None and self.position_step == 0
         epoch = 0 if start else self.position_epoch + 1
         self._check_values(f"epoch {epoch}, its last step")
-        if epoch == self.config.training.epochs and self.average.settle():
+        if epoch == self.config.training.epochs and self.average.settle() | self.compression.settle():
             frozen.renew(self)
         self.team.take_from_first(self.net.buffers())
         shown, precision = self.net.get_submodule(self.shown), self.config.training.precision
-        test = evaluate(shown, self.test_batches.in_order(), precision, self.team.sum)
+        with self.compression.shown():
+            test = evaluate(shown, self.test_batches.in_order(), precision, self.team.sum)
         train = None if start else score(self.sums)
         record = {
             "epoch": epoch,
@@ -261,7 +268,8 @@ class GroupTraining(lightning.LightningModule):
             }
             sums, steps = self.average.state()
             facts |= steps
-            state = checkpoint.trained_state(self.net) | tensors | sums | {"sums": self.sums}
+            state = checkpoint.trained_state(self.net) | self.compression.state()
+            state |= tensors | sums | {"sums": self.sums}
             state |= {f"buffer/{name}": value for name, value in (buffers or {}).items() if f"buffer/{name}" in state}
             checkpoint.write(self.folder.checkpoint, checkpoint.State(state, facts))
             self._saved = time.monotonic()

@@ -23,6 +23,7 @@ from experiments.engines.process import TrialProcess, with_root
 GRACE = 30.0
 """Seconds for runs to save themselves and end."""
 _STORE = 128 * 2**20  # bytes; nothing large passes through Ray
+_PATIENCE = 3  # seats lost one after another before any was ready, until a job pays for it
 _PART = 10_000  # Ray counts GPUs in parts of this size
 
 
@@ -64,6 +65,7 @@ class Ray:
         self._address = address or os.environ.get("RAY_ADDRESS") or "local"
         self._queue: list[Job] = []
         self._idle: list[Any] = []
+        self._unready = 0  # seats lost since one was ready
         self._seats: dict[Any, str | None] = {}  # actor -> its node, None while Ray looks for one
         self._calls: dict[Any, tuple[Any, Job | None]] = {}  # Ray's reference -> actor, and the job if there is one
 
@@ -158,6 +160,7 @@ class Ray:
             return self._lost(seat, job, error)
         self._idle.append(seat)
         if job is None:
+            self._unready = 0
             self._seats[seat] = answer
             return None
         return answer
@@ -166,10 +169,11 @@ class Ray:
         """A seat has gone: with its node, for want of memory, or for another reason that Ray names."""
         node = self._seats.pop(seat)
         self._ray.kill(seat)  # should it come back, nobody waits for it
-        if job is None:  # it could not even begin; a job pays for it, else this might go on for ever
-            job = self._queue.pop(0) if self._queue else None
-        if job is None:
-            return None
+        if job is None:  # it could not even begin: its node was going, or something is wrong that a job must tell
+            self._unready += 1
+            if self._unready % _PATIENCE or not self._queue:
+                return None
+            job = self._queue.pop(0)
         where = f"on node {node[:12]}" if node else "before it was ready"
         # A trial's own process may die and its actor will say so; whatever took the actor, the trial is lost with it.
         kind = "killed" if isinstance(error, self._ray.exceptions.OutOfMemoryError) else "lost"

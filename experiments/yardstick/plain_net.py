@@ -18,8 +18,8 @@ def plain_network(name: str, classes: int) -> nn.Module:
     """The architecture of that name with torch's own initial values. Raises BadInput for one that has no double."""
     found = parse(name)
     if found.family.resolution == 32:
-        blocks, width = (found.arguments["depth"] - 2) // 6, 16 * found.arguments.get("factor", 1)
-        return _CifarResNet(blocks, width, classes)
+        width = found.arguments.get("width", 16) * found.arguments.get("factor", 1)
+        return _CifarResNet((found.arguments["depth"] - 2) // 6, width, classes)
     import torchvision
 
     try:

@@ -140,3 +140,12 @@ def test_pictures_of_the_smoke_preset(tmp_path):
     assert {path: path.read_bytes() for path in made} == before
     what.prepare("paper", tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("recipe", "training.epochs=2"), ("recipe", "training.lr=1"), ("regrow", "group=all")]
+)
+def test_fields_by_which_a_grid_grows_cannot_be_set(name, text, tmp_path):
+    field = text.partition("=")[0]
+    with pytest.raises(BadInput, match=rf"--set {field} is not for --set: {name} varies it"):
+        trials(name, "smoke", tmp_path, [text])

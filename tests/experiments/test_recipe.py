@@ -34,7 +34,7 @@ def test_the_papers_recipe_is_that_of_a_run_without_any():
 def test_the_search_goes_on_by_what_it_finds(tmp_path, capsys):
     assert main(["experiment", "run", "recipe", "--out", str(tmp_path), "--slots", "1"]) == 0
     found = trials("recipe", "smoke", tmp_path)
-    first, second = searched("smoke", found)
+    first, second = searched(found)
     (count, epochs), (left, longer) = ROUNDS.of("smoke")
     assert [len(first), len(second)] == [count, left]
     assert {t.config.training.epochs for t in first} == {epochs} and second[0].config.training.epochs == longer

@@ -158,5 +158,5 @@ def test_a_run_saves_itself_before_the_time_limit(tmp_path):
     until(lambda: len(folder.metrics()) > 1)
     process.send_signal(signal.SIGUSR2)
     said, errors = process.communicate()
-    assert "'stopped by SIGTERM in epoch" in said and "'stopped'" in said, errors
+    assert "'stopped by SIGTERM in epoch" in said and "'Interrupted'" in said, errors
     assert folder.checkpoint.exists() and folder.result() is None

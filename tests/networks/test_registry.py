@@ -87,12 +87,22 @@ def test_any_depth_and_factor(capsys):
     assert "cifar_wrn20_3" in capsys.readouterr().out
 
 
+def test_a_narrow_network_is_one_of_its_width():
+    narrow, wide = (
+        [entry.shape for entry in parse(name).entries()] for name in ("cifar_resnet14_w32", "cifar_wrn14_2")
+    )
+    assert narrow == wide
+    first = next(parse("cifar_resnet14_w4").entries())
+    assert first.shape == (4, 3, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("cifar_resnet15", "not 6n\\+2: use for example 14 or 20"),
         ("cifar_resnet2", "not 6n\\+2"),
         ("cifar_wrn14_0", "at least 1"),
+        ("cifar_resnet14_w0", "at least 1"),
         ("resnet19", "not among 18"),
         ("cifar_resnet-14", "did you mean cifar_resnet14"),
         ("transformer", "is unknown"),
@@ -103,7 +113,7 @@ def test_impossible_names(name, says):
         parse(name)
 
 
-@pytest.mark.parametrize("name", [*LISTED, "cifar_resnet8", "cifar_wrn20_3"])
+@pytest.mark.parametrize("name", [*LISTED, "cifar_resnet8", "cifar_wrn20_3", "cifar_resnet14_w6"])
 @pytest.mark.parametrize("classes", [None, 7])
 def test_the_layout_says_what_the_modules_say(name, classes):
     architecture = parse(name)

@@ -1,0 +1,24 @@
+"""What a run that trains all its weights may do to have them stored in few bytes: rivals of the seed+BN file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bnonly.config.base import Hint, Section
+
+
+class CompressionConfig(Section):
+    """Weights that train made cheap to store, while they train; for group all."""
+
+    prune: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of all convolution and linear weights that is 0 in the end: those of least magnitude, more and more of
+    them between a tenth and seven tenths of the epochs."""
+    bits: Annotated[Literal[2, 3, 4, 5, 6, 7, 8], Hint(unit="bits")] | None = None
+    """Bits of a convolution or linear weight: forward and backward see weights rounded to them, a step a filter, and
+    the gradient goes to those that are not rounded; unset: no rounding."""
+
+    @property
+    def off(self) -> bool:
+        return not self.prune and self.bits is None
