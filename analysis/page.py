@@ -50,6 +50,7 @@ footer { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
   th, td { white-space: normal; padding: .15rem .4rem; font-size: 8pt; }
   figure .drawn { min-width: 0 !important; }
   nav { display: none; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   pre { white-space: pre-wrap; }
 }
 </style>

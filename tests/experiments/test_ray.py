@@ -19,8 +19,8 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for gpus in (0, 1):
-        cluster.add_node(num_cpus=1, num_gpus=gpus)
+    cluster.plain = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1, num_gpus=1)
     yield cluster
     cluster.shutdown()
 
@@ -33,7 +33,7 @@ def test_a_removed_nodes_trial_is_lost_and_comes_back(cluster, tmp_path):
         for one in jobs:
             engine.submit(one)
         until(lambda: engine.ended(0.1) or len(began(tmp_path)) == 3)
-        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        cluster.remove_node(cluster.plain, allow_graceful=False)
         (lost,) = all_ended(engine, 1).values()
         assert lost.kind == "lost" and "its Ray actor was lost on node " in str(lost.reason)
         (tmp_path / "go").touch()
