@@ -81,8 +81,8 @@ def unavailable(name: str, device: str) -> str | None:
     chosen = side(name)
     if chosen.compile == "reduce-overhead" and device != "cuda":
         return "CUDA graphs need a GPU"
-    if not chosen.ours and chosen.training["precision"] == "bf16" and device == "cpu" and not _bf16_units():
-        return "this processor has no units for bfloat16"
+    if chosen.training["precision"] == "bf16" and device == "cpu" and not _bf16_units():
+        return "this processor has no units for bfloat16, and emulates it many times slower"
     return None
 
 
