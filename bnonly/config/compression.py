@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ class CompressionConfig(Section):
     prune: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of all convolution and linear weights that is 0 in the end: those of least magnitude, more and more of
     them between a tenth and seven tenths of the epochs."""
-    bits: Annotated[Literal[2, 3, 4, 5, 6, 7, 8], Hint(unit="bits")] | None = None
+    bits: Annotated[int, Field(ge=2, le=8), Hint(unit="bits")] | None = None
     """Bits of a convolution or linear weight: forward and backward see weights rounded to them, a step a filter, and
     the gradient goes to those that are not rounded; unset: no rounding."""
 

@@ -1,0 +1,101 @@
+"""The task of `bytes`: a finished run as files of every kind, each read back and scored. Without torch until then.
+
+Leaves bytes.json in the run's folder, a row a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bnonly.config import RunConfig
+from bnonly.files import read_object, write_atomically
+from bnonly.runs import RunFolder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnonly.data.batches import Loader
+
+VERSION = 1  # of bytes.json
+NAME = "bytes.json"
+
+OURS: tuple[dict[str, Any], ...] = (
+    {"dtype": "fp32", "codec": "raw"},
+    {"dtype": "fp16", "codec": "mask"},
+    *({"dtype": "fp16", "codec": "rans", "step": step} for step in (2, 4, 8, 16, 32)),
+)
+CALIBRATION = 1000  # training images, without labels, by which running statistics are put right for rounding
+_BATCHES = 100  # of training, for the same
+
+
+def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    facts = read_object(folder.path / NAME) or {}
+    return facts.get("version") == VERSION and facts.get("run") == config.id
+
+
+def store(config: RunConfig, folder: RunFolder) -> None:
+    """Write, read back and score each file that a run of this group may become."""
+    from bnonly.training.build import run_batches, run_data
+    from bnonly.training.environment import pick_device
+
+    images = run_data(config)
+    train, test = run_batches(config, images, pick_device(config.training.device))
+    made = _rivals(config, folder, train) if config.group == "all" else _own(config, folder)
+    rows = [facts | {"bytes": size, **_score(net, config, test)} for facts, size, net in made]
+    found = {"version": VERSION, "run": config.id, "rows": rows}
+    write_atomically(folder.path / NAME, (json.dumps(found, indent=1) + "\n").encode())
+
+
+def _own(config: RunConfig, folder: RunFolder) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:
+    """Seed+BN files: what each is, its bytes, and the network that a reader gets."""
+    from bnonly.seedfile.exporting import export
+    from bnonly.seedfile.loading import load
+    from bnonly.seedfile.saving import How
+
+    with TemporaryDirectory() as place:
+        for number, how in enumerate(OURS):
+            path, calibrate = Path(place) / f"{number}.safetensors", CALIBRATION if how["codec"] == "rans" else 0
+            done = export(
+                folder, path, How(**how), measure=False, data=config.data.path, calibrate=calibrate, quiet=True
+            )
+            codec = done.packed.header.codec.removesuffix("-1")  # rans may have fallen back to mask
+            facts = {"form": "seed", "dtype": how["dtype"], "codec": codec, "step": how.get("step")}
+            yield facts, path.stat().st_size, load(path)
+
+
+def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:
+    """Whole networks. Weights that did not train on steps are rounded here, and running statistics estimated anew."""
+    from bnonly.training.build import trained_network
+    from bnonly.training.frozen import estimate
+    from experiments.bytes_rivals import How, packed, quantise, unpacked
+
+    net, bits = trained_network(folder), config.compression.bits
+    classes = len(folder.finished()[1]["classes"])
+    asked = ["fp32", "fp16", "int8", "int4"] if bits is None else [f"int{bits}"]
+    for dtype in asked:
+        if bits is None and (fewer := How(dtype, "raw").bits) is not None:
+            net = trained_network(folder)
+            quantise(net, fewer)
+            net.to(train.device)
+            estimate(net, islice(train.epoch(config.training.epochs - 1), _BATCHES), config.training.precision)
+            net.cpu()
+        for codec in ("raw", "xz"):
+            how = How(dtype, codec)
+            data = packed(net, how)
+            facts = {"form": "whole", "dtype": dtype, "codec": codec, "step": None}
+            yield facts, len(data), unpacked(data, config.network.name, classes, how)
+
+
+def _score(net: nn.Module, config: RunConfig, test: Loader) -> dict[str, float | None]:
+    from bnonly.measure.accuracy import evaluate
+    from bnonly.training.build import placed
+    from bnonly.training.environment import pick_device
+
+    placed(net, config, pick_device(config.training.device))
+    found = evaluate(net, test.in_order(), config.training.precision).plain()
+    return {"top1": found["top1"], "loss": found["loss"]}

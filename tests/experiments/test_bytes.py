@@ -1,0 +1,110 @@
+"""Accuracy against bytes: the rivals' files against the networks they came from, and who wins at which size."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import bnonly
+from analysis.figures.frontier import pareto
+from bnonly.cli import main
+from bnonly.errors import BadInput
+from bnonly.runs import RunFolder
+from experiments.bytes_files import NAME, OURS, answered
+from experiments.bytes_rivals import How, _spread, _squeezed, packed, quantise, unpacked
+from experiments.bytes_tables import frontier, over_seeds
+from experiments.grid import trials
+
+DTYPES = ("fp32", "fp16", *(f"int{bits}" for bits in range(2, 9)))
+
+
+def lively(name="cifar_resnet8_w4", classes=7):
+    """A network whose norms have statistics, gammas and betas of their own; evaluating."""
+    net, random = bnonly.network(name, seed=3, classes=classes).eval(), np.random.default_rng(5)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for value, low, high in (
+                (layer.running_mean, -1, 1), (layer.running_var, 0.5, 2), (layer.weight, -1, 1), (layer.bias, -1, 1),
+            ):  # fmt: skip
+                value.data.copy_(torch.from_numpy(random.uniform(low, high, len(value))))
+    return net
+
+
+@pytest.mark.parametrize("codec", ["raw", "xz"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_rival_comes_back(dtype, codec):
+    net, how = lively(), How(dtype, codec)
+    if how.bits is not None:
+        quantise(net, how.bits)
+    data = packed(net, how)
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted, found = (each(images) for each in (net, unpacked(data, "cifar_resnet8_w4", 7, how).eval()))
+    scale = float(wanted.abs().max())
+    assert float((found - wanted).abs().max()) < scale * (1e-5 if dtype == "fp32" else 2e-2)
+    weights = sum(p.numel() for p in net.parameters() if p.ndim > 1)
+    channels = sum(len(p) for p in net.parameters() if p.ndim > 2)
+    numbers = 2 * channels + 7 + (7 if how.bits else 0)
+    bits = how.bits or {"fp32": 32, "fp16": 16}[dtype]
+    if codec == "raw":
+        assert 0 < len(data) - -(-weights * bits // 8) - numbers * (4 if dtype == "fp32" else 2) < 250
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_numbers_without_gaps(bits):
+    steps = np.random.default_rng(bits).integers(0, 2**bits, 1001).astype(np.uint8)
+    data = _squeezed(steps, bits)
+    assert len(data) == -(-1001 * bits // 8) and np.array_equal(_spread(data, bits, 1001), steps)
+    whole = int.from_bytes(data.tobytes(), "big") >> (8 * len(data) - bits * 1001)
+    assert [whole >> bits * (1000 - place) & (2**bits - 1) for place in range(1001)] == steps.tolist()
+
+
+def test_what_does_not_fit_is_refused():
+    net = lively()
+    with pytest.raises(BadInput, match="do not lie on steps of 4 bits"):
+        packed(net, How("int4", "raw"))
+    data = packed(net, How("fp16", "raw"))
+    for wrong in (data[:-1], b"", packed(lively("cifar_resnet14_w4"), How("fp16", "raw"))[:3000]):
+        with pytest.raises(BadInput, match="are no cifar_resnet8_w4 stored as fp16, raw"):
+            unpacked(wrong, "cifar_resnet8_w4", 7, How("fp16", "raw"))
+    with pytest.raises(BadInput, match="stored as fp16, xz"):
+        unpacked(data, "cifar_resnet8_w4", 7, How("fp16", "xz"))
+    longer = packed(lively("cifar_resnet14_w4"), How("fp16", "raw"))
+    with pytest.raises(BadInput, match="are no cifar_resnet8_w4"):
+        unpacked(longer, "cifar_resnet8_w4", 7, How("fp16", "raw"))
+
+
+def test_files_of_runs(tmp_path):
+    """Of a run that trained on steps the file is the network itself; ours in float32 too."""
+    given = ["training.epochs=1", "network.name=cifar_resnet8_w4"]
+    assert main(["experiment", "run", "bytes", "--out", str(tmp_path), "--slots", "1", "--set", given[1]]) == 0
+    found = trials("bytes", "smoke", tmp_path, given[1:])
+    for trial in found:
+        assert answered(trial.config, RunFolder.of(trial.config), {})
+        rows = json.loads((trial.folder.path / NAME).read_text())["rows"]
+        top1 = trial.folder.result()["test"]["top1"]
+        assert rows[0]["top1"] == pytest.approx(top1, abs=3e-3)
+        assert len(rows) == (len(OURS) if trial.config.group != "all" else 8 if trial.config.compression.prune else 2)
+        assert all(row["bytes"] > 500 and row["top1"] > 0 for row in rows)
+    table = pd.read_csv(tmp_path / "bytes" / "bytes.csv")
+    assert set(over_seeds(table)["side"]) == {"ours", "rival"} and len(table) == 24
+    assert (tmp_path / "bytes" / "bytes.svg").read_text().startswith("<svg")
+
+
+def test_who_wins_at_which_size():
+    def row(side, size, top1):
+        return {"side": side, "bytes": size, "top1": top1, "label": f"{side} {size}"}
+
+    means = pd.DataFrame(
+        [row("ours", 1500, 0.4), row("ours", 4000, 0.5), row("ours", 4500, 0.45), row("rival", 4800, 0.7)]
+    )
+    table = frontier(means).set_index("at_most_bytes")
+    assert table.loc[1000, "ours"] == "" and table.loc[2000, "ours"] == "ours 1500"
+    assert table.loc[5000, "ours"] == "ours 4000" and table.loc[5000, "rival"] == "rival 4800"
+    assert table.loc[5000, "ours_better_by_points"] == pytest.approx(-20)
+    assert pd.isna(table.loc[3000, "ours_better_by_points"])
+    assert pareto(means)["bytes"].tolist() == [1500, 4000, 4800]
