@@ -92,15 +92,23 @@ def _list(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     for name in options.names or EXPERIMENTS:
         numbers = {preset: _runs(name, preset, options) for preset in PRESETS}
-        rows.append({"name": name, "question": experiment(name).question, "runs": numbers})
+        what = experiment(name)
+        rows.append({"name": name, "question": what.question, "runs": numbers, "grows": what.more is not None})
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print(f"{'name':<18}{''.join(f'{preset:>7}' for preset in PRESETS)}  question (and runs under each preset)")
+    print(
+        f"{'name':<18}{''.join(f'{preset:>7}' for preset in PRESETS)}  question (runs under each preset, +: at first)"
+    )
     for row in rows:
-        numbers = "".join(f"{row['runs'][preset]:>7}" for preset in PRESETS)
+        numbers = "".join(f"{_at_first(row['runs'][preset], row['grows']):>7}" for preset in PRESETS)
         print(f"{row['name']:<18}{numbers}  {row['question']}")
     return 0
+
+
+def _at_first(runs: int, grows: bool) -> str:
+    """A number of runs, marked where others follow from what these find."""
+    return f"{runs}{'+' if grows else ''}"
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -110,6 +118,7 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     for facts in shown:
         print(f"{facts['name']}: {facts['question']}\n\nexpect: {facts['expect']}\n")
+        facts["runs"] = {preset: _at_first(runs, facts["grows"]) for preset, runs in facts["runs"].items()}
         for title in ("fields", "axes", "runs"):
             print(f"{title}:")
             for key, value in facts[title].items():
@@ -135,6 +144,7 @@ def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "fields": fields | {key: str(value) for key, value in assignments(options.set).items()},
         "axes": axes,
         "runs": {preset: _runs(name, preset, options) for preset in chosen},
+        "grows": what.more is not None,
         "stages": _stages(what, options.preset or "cpu"),
         "figures": list(what.figures),
         "command": f"bnonly experiment run {name} --preset {options.preset or 'cpu'} --out {options.out}",

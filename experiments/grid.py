@@ -114,7 +114,7 @@ class Experiment:
     shares: tuple[str, ...] = ()
     presets: Mapping[str, str] = field(default_factory=dict)
     decides: tuple[str, ...] = ()
-    more: Callable[[str, Sequence[Trial]], Iterable[Mapping[str, Any]]] = lambda preset, trials: ()
+    more: Callable[[str, Sequence[Trial]], Iterable[Mapping[str, Any]]] | None = None
     where: Callable[[Mapping[str, Any]], bool] = lambda point: True
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
     prepare: Callable[[str, Path], None] = lambda preset, out: None
@@ -175,7 +175,7 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
             config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
             at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
             found.setdefault(config.id, Trial(at_home, what.stages_of(preset)))
-        points = iter(what.more(preset, list(found.values())))
+        points = iter(what.more(preset, list(found.values())) if what.more else ())
     return list(found.values())
 
 
