@@ -69,7 +69,7 @@ EXPERIMENT = Experiment(
     },
     fields={"data.source": "cifar10"},
     stages=(FIT, Stage("experiments.bytes_files:store")),
-    shares=("depth", "groups"),
+    shares=("depth", "width", "groups"),
     drawing="experiments.bytes_tables:files",
     figures=(),
     expect=(
