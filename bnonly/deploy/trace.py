@@ -172,9 +172,7 @@ class _Reader:
             windows = (Fixed(pair(size)),) if given else None
         elif isinstance(layer, nn.MaxPool2d):
             # Dilated, a window may hold nothing but padding, and then its maximum is no constant's.
-            windows = (
-                None if layer.ceil_mode or pair(layer.dilation) != (1, 1) or layer.return_indices else sliding(layer)
-            )
+            windows = None if pair(layer.dilation) != (1, 1) or layer.return_indices else sliding(layer)
         elif isinstance(layer, nn.AvgPool2d):
             windows = None if layer.ceil_mode or pair(layer.padding) != (0, 0) else sliding(layer)
         else:
@@ -222,5 +220,5 @@ class _Reader:
         raise BadInput(
             f"{kind}{name} of {title(self.net)} {what or 'is an operation that compaction does not know'}: "
             "known are dense and grouped convolutions, linear layers, BatchNorm in eval mode, pointwise functions, "
-            "pools without ceil_mode, means over space, flattening and additions"
+            "max-pools, average pools without ceil_mode, means over space, flattening and additions"
         )

@@ -13,21 +13,25 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Sliding:
-    """A window that slides over the rows and columns, as a convolution's or a pool's."""
+    """A window that slides over the rows and columns, as a convolution's or a pool's.
+
+    ceil: a last one that hangs over the edge counts too, if it begins before it.
+    """
 
     kernel: Size
     stride: Size
     padding: Size
     dilation: Size
+    ceil: bool = False
 
     def after(self, size: Size) -> Size:
-        rows, columns = (
-            (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for length, kernel, stride, padding, dilation in zip(
-                size, self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
-        )
+        rows, columns = map(self._after, size, self.kernel, self.stride, self.padding, self.dilation)
         return rows, columns
+
+    def _after(self, length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+        room = length + 2 * padding - dilation * (kernel - 1) - 1
+        steps = -(-room // stride) if self.ceil else room // stride
+        return steps + (not self.ceil or steps * stride < length + padding)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def sliding(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Windows:
     padding = (0, 0) if layer.padding == "valid" else layer.padding
     stride = layer.kernel_size if layer.stride is None else layer.stride
     parts = (layer.kernel_size, stride, padding, getattr(layer, "dilation", 1))
-    found = Sliding(*map(pair, parts))
+    found = Sliding(*map(pair, parts), ceil=bool(getattr(layer, "ceil_mode", False)))
     return () if all(found.after((length, length)) == (length, length) for length in (32, 33)) else (found,)
 
 

@@ -28,6 +28,12 @@ IMAGENET_STAGES = {
 
 IMAGENET_DEPTHS = tuple(IMAGENET_STAGES)
 
+VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""By depth: convolutions a stage."""
+
+VGG_WIDTHS = (64, 128, 256, 512, 512)
+"""Channels of VGG's stages."""
+
 
 def _six_n_plus_two(depth: int, factor: int = 1, width: int = 16) -> str | None:
     if depth < 8 or depth % 6 != 2:
@@ -41,6 +47,10 @@ def _six_n_plus_two(depth: int, factor: int = 1, width: int = 16) -> str | None:
 def _imagenet_depth(depth: int) -> str | None:
     known = ", ".join(map(str, IMAGENET_DEPTHS))
     return None if depth in IMAGENET_DEPTHS else f"depth {depth} is not among {known} (cifar_resnet takes any 6n+2)"
+
+
+def _vgg_depth(depth: int) -> str | None:
+    return None if depth in VGG_STAGES else f"depth {depth} is not among {', '.join(map(str, VGG_STAGES))}"
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,15 @@ FAMILIES = (
         224,
         _imagenet_depth,
         tuple(f"resnet{depth}" for depth in IMAGENET_DEPTHS),
+    ),
+    Family(
+        r"vgg(?P<depth>0|[1-9]\d{0,4})_bn",
+        "bnonly.networks.vgg:vgg_bn",
+        "bnonly.networks.layout:vgg_bn",
+        10,
+        32,
+        _vgg_depth,
+        tuple(f"vgg{depth}_bn" for depth in VGG_STAGES),
     ),
 )
 

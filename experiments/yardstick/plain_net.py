@@ -17,15 +17,14 @@ from bnonly.networks.registry import parse
 def plain_network(name: str, classes: int) -> nn.Module:
     """The architecture of that name with torch's own initial values. Raises BadInput for one that has no double."""
     found = parse(name)
-    if found.family.resolution == 32:
+    if "cifar_resnet" in found.family.builder:
         width = found.arguments.get("width", 16) * found.arguments.get("factor", 1)
         return _CifarResNet((found.arguments["depth"] - 2) // 6, width, classes)
     import torchvision
 
-    try:
+    if name.startswith("resnet") and hasattr(torchvision.models, name):
         return getattr(torchvision.models, name)(num_classes=classes)
-    except AttributeError:
-        raise BadInput(f"network {name} is not in torchvision, so there is nothing to hold it against") from None
+    raise BadInput(f"network {name} is not in torchvision, so there is nothing to hold it against")
 
 
 class _Block(nn.Module):

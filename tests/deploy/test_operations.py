@@ -61,6 +61,10 @@ NETS = {
         nn.MaxPool2d(2, 2), nn.AdaptiveAvgPool2d((2, 3)), nn.Flatten(), nn.Linear(96, 20), nn.BatchNorm1d(20),
         nn.ReLU(), nn.Dropout(), nn.Linear(20, 5),
     ),
+    "pools that round up": lambda: nn.Sequential(
+        *conv(3, 12, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), *conv(12, 8, 3, padding=1),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True), *conv(8, 8, 3, padding=1), nn.MaxPool2d(2, ceil_mode=True), *head(8),
+    ),
     "no padding": lambda: nn.Sequential(*conv(3, 8, 3), *conv(8, 8, 3, 2), *conv(8, 8, (1, 3)), *head(8)),
     "1x1 with padding": lambda: nn.Sequential(*conv(3, 8, 1, padding=1), *conv(8, 8, 1, 2, 1), *head(8)),
     "oblong": lambda: nn.Sequential(*conv(3, 8, (5, 3), (2, 1), (1, 2)), *conv(8, 8, (1, 5), 1, (0, 2)), *head(8)),
@@ -149,7 +153,7 @@ class Scaling(nn.Module):
         (lambda: Scaling().eval(), "mul of Scaling is an operation that compaction does not know"),
         (lambda: nn.Sequential(*conv(3, 4, 1)), "in train mode .as a whole.: call net.eval"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.LayerNorm(8)).eval(), "LayerNorm .1. of Sequential"),
-        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2, ceil_mode=True)).eval(), "without ceil_mode"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.AvgPool2d(2, ceil_mode=True)).eval(), "without ceil_mode"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.AvgPool2d(3, 1, 1)).eval(), "AvgPool2d"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()).eval(), "other than one tensor of logits"),
         (
