@@ -48,6 +48,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "features":  # a room that one uses by its name
+        return import_module("bnonly.features")
     raise AttributeError(f"module 'bnonly' has no attribute {name!r}")
 
 

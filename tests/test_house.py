@@ -29,6 +29,7 @@ ROOMS = [
     "config",
     "runs",
     "training",
+    "features",
     "seedfile",
     "examine",
     "deploy",
