@@ -24,6 +24,7 @@ VERBS = {
     "verify": ("bnonly.seedfile.commands.verify:main", "compare every digest of a seed+BN file, and its answers"),
     "inflate": ("bnonly.seedfile.commands.inflate:main", "the plain state_dict of a seed+BN file"),
     "deploy": ("bnonly.deploy.command:main", "write a seed+BN file's network as ONNX or for torch.export"),
+    "stylize": ("bnonly.features.command:main", "paint a picture in another one's style, by random features"),
     "report": ("analysis.command:main", "draw runs as one page, with figures and tables beside it"),
     "schema": ("bnonly.config.command:main", "print the configuration's JSON schema or its reference page"),
     "completion": ("bnonly.completion.command:main", "print a script that completes all this in bash, zsh or fish"),

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnonly.features.extractor import extractor
     from bnonly.features.layers import features
+    from bnonly.features.networks import extractor
     from bnonly.features.perceptual import perceptual_loss
     from bnonly.features.structure import Structure
 
@@ -18,7 +18,7 @@ __all__ = ["Structure", "extractor", "features", "perceptual_loss"]
 
 _HOMES = {
     "Structure": "structure",
-    "extractor": "extractor",
+    "extractor": "networks",
     "features": "layers",
     "perceptual_loss": "perceptual",
 }

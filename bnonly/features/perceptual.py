@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, l1_loss, mse_loss
 
 from bnonly.errors import BadInput
-from bnonly.features.extractor import extractor
 from bnonly.features.layers import checked, features
 from bnonly.features.maps import gram
+from bnonly.features.networks import extractor
 from bnonly.features.structure import VGGS, Structure
 from bnonly.networks import title
 from bnonly.randomness import bngen

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from bnonly.errors import BadInput
-from bnonly.features.extractor import extractor, settle, stage_ends, without_residuals
 from bnonly.features.layers import features
+from bnonly.features.networks import extractor, settle, stage_ends, without_residuals
 from bnonly.features.structure import VGGS, Structure
 from bnonly.features.vgg import random_vgg
 from bnonly.randomness import bngen
@@ -160,7 +160,7 @@ def test_a_resnet_without_residual_connections_is_the_chain_of_its_blocks():
 
 def test_settled_norms_normalise_over_these_images():
     net, x = extractor("cifar_resnet8", 4), images(16, count=4)
-    settle(net, x)
+    settle(net, [x])
     found = features(net, ["bn1", "layer2.0.bn2"], x)
     for maps in found.values():
         torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(maps.shape[1]), rtol=0, atol=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 
@@ -90,10 +91,11 @@ def without_residuals(net: nn.Module) -> None:
             block.__class__ = _STRAIGHT[type(block)]
 
 
-def settle(net: nn.Module, images: Tensor) -> None:
+def settle(net: nn.Module, batches: Sequence[Tensor]) -> None:
     """Give every BatchNorm the statistics that it meets for these images, in place; other networks stay as they are.
 
-    Each channel then has mean beta and standard deviation gamma over them, as it has in training.
+    batches: each [N, C, H, W], of any sizes; means over batches of their statistics, as in training. Of a single one
+    each channel then has mean beta and standard deviation gamma.
     """
     norms = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
     if not norms:
@@ -101,11 +103,12 @@ def settle(net: nn.Module, images: Tensor) -> None:
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches: here one
+        norm.momentum = None  # the plain mean over all batches
         norm.train()
     try:
         with torch.no_grad():
-            net(images)
+            for images in batches:
+                net(images)
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
