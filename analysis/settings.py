@@ -107,20 +107,26 @@ def shape(network: str) -> Shape:
         return Shape(network, None, None, network)
     family = re.sub(r"\d.*", "", network).replace("cifar_wrn", "cifar_resnet")
     depth, width = arguments.get("depth"), arguments.get("factor", 1)
+    if "patch" in arguments:
+        return Shape(network.partition("_")[0], depth, None, network)
     if "width" in arguments:
         width = arguments["width"] / 16
     if depth is None or not family.endswith("resnet"):
         return Shape(family, depth, width, network)
     name = f"WRN-{depth}-{width}" if "factor" in arguments else f"ResNet-{depth}"
     narrow = f", width {arguments['width']}" if "width" in arguments else ""
+    if norm := re.search("_(gn|ln)$", network):
+        family, narrow = family + norm[0], f", {norm[1].upper()}"
     return Shape(family, depth, width, name + narrow)
 
 
 @lru_cache(maxsize=1024)
 def trained_parameters(network: str, group: str) -> int | None:
-    """How many parameters a sum of bn, output and shortcut, all or none trains; None for other groups and names."""
+    """How many parameters a sum of bn, norm, output and shortcut, all or none trains; None for other groups and
+    names.
+    """
     parts = set(group.split("+"))
-    if not parts <= {"bn", "output", "shortcut", "all", "none"}:
+    if not parts <= {"bn", "norm", "output", "shortcut", "all", "none"}:
         return None
     try:
         entries = parse(network).entries()
@@ -129,7 +135,9 @@ def trained_parameters(network: str, group: str) -> int | None:
     return sum(
         entry.size
         for entry in entries
-        if "all" in parts or entry.part in parts or ("bn" in parts and entry.role in ("gamma", "beta"))
+        if "all" in parts
+        or entry.part in parts
+        or (entry.role in ("gamma", "beta") and ("norm" in parts or ("bn" in parts and entry.statistics)))
     )
 
 

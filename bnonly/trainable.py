@@ -122,6 +122,8 @@ def _names(net: nn.Module, part: str) -> set[str]:
         wanted = {"gamma": ("weight",), "beta": ("bias",)}.get(part, ("weight", "bias"))
         found = {name for name in _of_norms(net, kinds) if name.rpartition(".")[2] in wanted}
         missing = f"it has no {'BatchNorm' if part == 'bn' else 'normalisation'} layer with parameters"
+        if part == "bn" and _of_norms(net, NORMS):
+            missing += ", but others: group norm trains those"
     if not found:
         raise BadInput(f"group {part} is impossible for {title(net)}: {missing}")
     return found

@@ -19,15 +19,16 @@ class NetworkConfig(Section):
     """Which network, and how its values are drawn from the seed."""
 
     name: Name = "cifar_resnet14"
-    """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, ...; `bnonly networks` lists them."""
+    """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, mixer_w128_d8_p4,
+    vit_w192_d6_p4, ...; `bnonly networks` lists them."""
     weights: Weights = "normal"
     """Distribution of convolution and linear weights; a run with orthogonal cannot be stored as a seed."""
     scale: Scale = "fan_in"
     """Which fan sets the weights' variance 2/fan (He et al. 2015)."""
     gamma: Gamma = "uniform"
-    """BatchNorm's scale at the start: uniform on [0, 1), ones, or symmetric, uniform on (-1, 1)."""
+    """Scale of normalisation layers at the start: uniform on [0, 1), ones, or symmetric, uniform on (-1, 1)."""
     beta: Beta = "zeros"
-    """BatchNorm's shift at the start."""
+    """Shift of normalisation layers at the start."""
 
     @field_validator("name")
     @classmethod

@@ -6,6 +6,7 @@ The modules say the same in their own way (`randomness.plan.plan` reads it off a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 
 from bnonly.networks.registry import IMAGENET_STAGES, VGG_STAGES, VGG_WIDTHS
@@ -15,6 +16,12 @@ from bnonly.randomness.entry import Entry, Part
 def cifar_resnet(depth: int, factor: int = 1, width: int = 16, *, classes: int = 10) -> Iterator[Entry]:
     """Of `networks.cifar_resnet`, lazily."""
     return residual(1, ((depth - 2) // 6,) * 3, width * factor, classes, kernel=3)
+
+
+def cifar_resnet_normed(depth: int, *, classes: int = 10) -> Iterator[Entry]:
+    """Of `networks.cifar_resnet` with GroupNorm or LayerNorm, lazily."""
+    for entry in cifar_resnet(depth, classes=classes):
+        yield replace(entry, statistics=False) if entry.role in ("gamma", "beta") else entry
 
 
 def imagenet_resnet(depth: int, *, classes: int = 1000) -> Iterator[Entry]:

@@ -31,6 +31,14 @@ class BatchNorm2d(_Unborn, nn.BatchNorm2d):
     pass
 
 
+class GroupNorm(_Unborn, nn.GroupNorm):
+    pass
+
+
+class LayerNorm(_Unborn, nn.LayerNorm):
+    pass
+
+
 class Linear(_Unborn, nn.Linear):
     pass
 

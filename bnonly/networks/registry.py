@@ -53,6 +53,18 @@ def _vgg_depth(depth: int) -> str | None:
     return None if depth in VGG_STAGES else f"depth {depth} is not among {', '.join(map(str, VGG_STAGES))}"
 
 
+def _cut(width: int, depth: int, patch: int, resolution: int = 32) -> str | None:
+    if width < 8 or width % 4 or depth < 1 or patch < 1:
+        return "the width is a multiple of 4, 8 at least, depth and patch are at least 1"
+    return f"patches of {patch} do not cut {resolution} pixels" if resolution < 1 or resolution % patch else None
+
+
+def _headed(width: int, depth: int, patch: int) -> str | None:
+    if width > 64 and width % 64:
+        return "a width above 64 is a multiple of 64, the channels of a head"
+    return _cut(width, depth, patch, max(patch, 1))
+
+
 @dataclass(frozen=True)
 class Family:
     """Names of one pattern, the function that builds them, and what it refuses."""
@@ -65,6 +77,8 @@ class Family:
     refusal: Callable[..., str | None]
     listed: tuple[str, ...]
 
+
+_SIZES = r"w(?P<width>0|[1-9]\d{0,3})_d(?P<depth>0|[1-9]\d{0,2})_p(?P<patch>0|[1-9]\d{0,2})"
 
 FAMILIES = (
     Family(
@@ -112,6 +126,51 @@ FAMILIES = (
         _vgg_depth,
         tuple(f"vgg{depth}_bn" for depth in VGG_STAGES),
     ),
+    Family(
+        r"cifar_resnet(?P<depth>0|[1-9]\d{0,4})_gn",
+        "bnonly.networks.cifar_resnet:cifar_resnet_gn",
+        "bnonly.networks.layout:cifar_resnet_normed",
+        10,
+        32,
+        _six_n_plus_two,
+        ("cifar_resnet14_gn", "cifar_resnet56_gn"),
+    ),
+    Family(
+        r"cifar_resnet(?P<depth>0|[1-9]\d{0,4})_ln",
+        "bnonly.networks.cifar_resnet:cifar_resnet_ln",
+        "bnonly.networks.layout:cifar_resnet_normed",
+        10,
+        32,
+        _six_n_plus_two,
+        ("cifar_resnet14_ln", "cifar_resnet56_ln"),
+    ),
+    Family(
+        rf"mixer_{_SIZES}",
+        "bnonly.networks.mixer:mixer",
+        "bnonly.networks.token_layout:mixer",
+        10,
+        32,
+        _cut,
+        ("mixer_w128_d4_p4", "mixer_w128_d8_p4", "mixer_w256_d8_p4"),
+    ),
+    Family(
+        rf"mixer_{_SIZES}_r(?P<resolution>[1-9]\d{{0,3}})",
+        "bnonly.networks.mixer:mixer",
+        "bnonly.networks.token_layout:mixer",
+        10,
+        32,
+        _cut,
+        ("mixer_w768_d12_p16_r224",),
+    ),
+    Family(
+        rf"vit_{_SIZES}",
+        "bnonly.networks.vit:vit",
+        "bnonly.networks.token_layout:vit",
+        10,
+        32,
+        _headed,
+        ("vit_w128_d4_p4", "vit_w192_d6_p4", "vit_w192_d12_p4"),
+    ),
 )
 
 LISTED = tuple(name for family in FAMILIES for name in family.listed)
@@ -127,6 +186,11 @@ class Architecture:
     name: str
     family: Family
     arguments: dict[str, int]
+
+    @property
+    def resolution(self) -> int:
+        """Pixels a side it was made for."""
+        return self.arguments.get("resolution", self.family.resolution)
 
     def build(self, classes: int | None = None) -> nn.Module:
         """The module as its builder makes it: shapes without memory, on torch's meta device."""

@@ -14,7 +14,8 @@ Part = Literal["", "output", "shortcut"]
 class Entry:
     """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta.
 
-    part: "output" or "shortcut" where the network declares its layer so, else "".
+    part: "output" or "shortcut" where the network declares its layer so, else "". statistics: of gamma and beta,
+    whether their layer keeps running statistics, as BatchNorm does.
     """
 
     index: int
@@ -24,6 +25,7 @@ class Entry:
     fan_in: int = 0
     fan_out: int = 0
     part: Part = ""
+    statistics: bool = True
 
     @property
     def size(self) -> int:

@@ -45,7 +45,8 @@ def plan(net: nn.Module) -> list[Entry]:
 def _entry(index: int, name: str, owner: nn.Module, shape: tuple[int, ...], part: Part) -> Entry:
     own = name.rpartition(".")[2]
     if isinstance(owner, NORMS) and own in ("weight", "bias"):
-        return Entry(index, name, "gamma" if own == "weight" else "beta", shape)
+        role = "gamma" if own == "weight" else "beta"
+        return Entry(index, name, role, shape, statistics=getattr(owner, "running_mean", None) is not None)
     if isinstance(owner, FEATURES) and own in ("weight", "bias"):
         fan_in, fan_out = _fans(owner)
         return Entry(index, name, own, shape, fan_in, fan_out, part)

@@ -163,7 +163,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
 
 def plain_input(name: str, classes: int) -> Input:
     """Where nothing is known of the images: the architecture's own size, mean 0, std 1, classes by number."""
-    side = parse(name).family.resolution
+    side = parse(name).resolution
     return Input((3, side, side), (0.0,) * 3, (1.0,) * 3, tuple(map(str, range(classes))))
 
 
