@@ -19,7 +19,7 @@ from experiments.grid import Stage, Trial, trials
 from experiments.perceptual import EXPERIMENT, random
 from experiments.perceptual_nets import Dense, SRResNet, begun, enlarged, reduced
 from experiments.perceptual_runs import SCORES, _batches, _pretrained, answered, found, weights_file
-from experiments.perceptual_tables import PUBLISHED, files, grids, label
+from experiments.perceptual_tables import SLIDES, files, grids, label
 from experiments.status import is_done
 from experiments.work import perform
 
@@ -150,15 +150,15 @@ def test_tables(tmp_path):
     assert [row["loss"] for row in rows] == ["pixel alone", "blocks 22444", "weights xavier"]
     assert {row["command"] for row in rows} == {"the command"} and all(row["torch"] for row in rows)
     table = {(row["grid"], row["loss"]): row for row in csv.DictReader(io.StringIO(written["grids.csv"].decode()))}
-    assert float(table["weights", "weights xavier"]["published_miou_percent"]) == 69.8
-    assert float(table["weights", "weights he"]["published_miou_percent"]) == 71.25
+    assert float(table["weights", "weights xavier"]["slides_miou_percent"]) == 69.8
+    assert float(table["weights", "weights he"]["slides_miou_percent"]) == 71.25
     assert float(table["weights", "weights he"]["miou"]) == float(rows[1]["miou"])
     assert files([Trial(trial.config, ())], "") == {}
 
 
 def test_every_published_number_has_its_run():
     labels = {label(each.options["loss"]) for each in EXPERIMENT.stages_of("cpu")}
-    assert PUBLISHED.keys() - labels <= {"kernel 3"} and len(EXPERIMENT.stages_of("cpu")) == len(
+    assert SLIDES.keys() - labels <= {"kernel 3"} and len(EXPERIMENT.stages_of("cpu")) == len(
         {str(each.options) for each in EXPERIMENT.stages_of("cpu")}
     )
     assert grids.__doc__
