@@ -95,7 +95,7 @@ def settle(net: nn.Module, batches: Sequence[Tensor]) -> None:
     """Give every BatchNorm the statistics that it meets for these images, in place; other networks stay as they are.
 
     batches: each [N, C, H, W], of any sizes; means over batches of their statistics, as in training. Of a single one
-    each channel then has mean beta and standard deviation gamma.
+    each channel then has mean beta and standard deviation gamma. Raises BadInput where images are too small for that.
     """
     norms = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
     if not norms:
@@ -109,6 +109,11 @@ def settle(net: nn.Module, batches: Sequence[Tensor]) -> None:
         with torch.no_grad():
             for images in batches:
                 net(images)
+    except ValueError as error:  # torch's, of a channel with one value
+        raise BadInput(
+            f"images of {list(batches[0].shape)} leave a single value a channel somewhere in {title(net)}, which has "
+            "no variance: take larger ones"
+        ) from error
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum

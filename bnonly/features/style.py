@@ -168,7 +168,7 @@ def transfer(
 
 
 def _number(loss: Tensor) -> float:
-    value = float(loss)
+    value = float(loss.detach())
     if not math.isfinite(value):
         raise TrainingFailed("the loss is no number: take other layers, or settle the network's BatchNorms")
     return value
