@@ -13,8 +13,13 @@ from PIL.Image import Image
 from analysis.figures.drawing import Drawing, NoData, arrange, line, over_seeds, panels, title
 from analysis.figures.style import styled
 
-_PANELS = (("max", "largest activation"), ("entropy", "entropy / log n"))
-_PANELS += (("gram_max", "largest entry of the Gram matrix"), ("gram_entropy", "entropy of the Gram matrix / log n"))
+_PANELS = {
+    "max": ("activations", "maximum"),
+    "entropy": ("activations", "entropy / log n"),
+    "gram_max": ("Gram matrix", "maximum"),
+    "gram_entropy": ("Gram matrix", "entropy / log n"),
+}
+_LABELS = 1.6  # inches beside the paintings
 _MARKERS = "osD^vP*X<>ph"
 
 
@@ -31,7 +36,7 @@ def by_layer(table: pd.DataFrame) -> Drawing:
     colours = sns.color_palette("husl", len(kinds)).as_hex()
     with styled():
         figure, grid = panels(len(_PANELS))
-        for axes, (column, words) in zip(grid, _PANELS, strict=True):
+        for axes, (column, (what, words)) in zip(grid, _PANELS.items(), strict=True):
             stats = over_seeds(own, ["kind", "depth"], column)
             for place, kind in enumerate(kinds):
                 marker = _MARKERS[place % len(_MARKERS)]
@@ -42,7 +47,7 @@ def by_layer(table: pd.DataFrame) -> Drawing:
                 axes.set_yscale("log")
             else:
                 axes.set_ylim(0, 1.03)
-            title(axes, words)
+            title(axes, what)
         arrange(figure, grid, left=0.85)
     seeds = own["seed"].nunique()
     caption = (
@@ -57,18 +62,18 @@ def sheet(pictures: Mapping[tuple[str, bool], Image]) -> Figure:
     """Paintings, a row a kind of network: features as they are on the left, smoothed by softmax on the right."""
     kinds = list(dict.fromkeys(kind for kind, _ in pictures))
     side, gap = 1.6, 0.08
-    figure = plt.figure(figsize=(2.6 + 2 * (side + gap), 0.3 + len(kinds) * (side + gap)))
+    figure = plt.figure(figsize=(_LABELS + 2 * (side + gap), 0.3 + len(kinds) * (side + gap)))
     wide, high = figure.get_size_inches()
     for row, kind in enumerate(kinds):
         bottom = high - 0.3 - (row + 1) * (side + gap)
         figure.text(0.1 / wide, (bottom + side / 2) / high, kind.replace(", ", "\n"), va="center", fontsize="small")
         for column, smooth in enumerate((False, True)):
-            at = ((2.6 + column * (side + gap)) / wide, bottom / high, side / wide, side / high)
+            at = ((_LABELS + column * (side + gap)) / wide, bottom / high, side / wide, side / high)
             axes = figure.add_axes(at, label=f"{kind} {smooth}")
             axes.set_axis_off()
             if (picture := pictures.get((kind, smooth))) is not None:
                 axes.imshow(picture)
     for column, words in enumerate(("as they are", "softmax")):
-        left = 2.6 + column * (side + gap) + side / 2
+        left = _LABELS + column * (side + gap) + side / 2
         figure.text(left / wide, 1 - 0.18 / high, words, ha="center", va="center", fontsize="small")
     return figure

@@ -32,7 +32,7 @@ class How:
     the content; None: the last but one of the layers.
     smooth: "softmax", exp(x / temperature) over its sum over all channels and positions (SWAG, with temperature 1);
     "alpha", features of the deeper half of the layers times alpha. The latter is what SWAG's released code does in
-    the place of softmax, with alpha 0.001 [2nd]; since a layer's style term goes with the fourth power of its
+    the place of softmax, with alpha 0.001; since a layer's style term goes with the fourth power of its
     features, and 0.001^4 is 1e-12, it says no more than that the deeper layers do not count.
     style, content_weight: weights of the two terms.
     relative: content term divided by the variance of the content's features over positions, each layer's style term
