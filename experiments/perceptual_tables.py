@@ -14,7 +14,7 @@ import pandas as pd
 from experiments.grid import Trial
 from experiments.perceptual import VGG19
 from experiments.perceptual_runs import found
-from experiments.tables import provenance
+from experiments.tables import own_provenance
 
 SLIDES = {
     "pixel alone": 69.60,
@@ -74,7 +74,7 @@ def _rows(trial: Trial, command: str) -> list[dict[str, Any]]:
                 **{name: asked[name] for name in ("amount", "steps", "size", "images", "batch")},
                 **{name: scores.get(name) for name in _NUMBERS},
                 "diverged_at": facts["diverged"],
-                **provenance(trial.config, facts, command),
+                **own_provenance(trial.config, facts, command),
             }
         )
     return rows

@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments.grid import Trial
 from experiments.style_runs import found, place
-from experiments.tables import provenance
+from experiments.tables import own_provenance
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -31,7 +31,7 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
             if facts is None:
                 continue
             head = _head(trial, facts["asked"])
-            tail = provenance(trial.config, facts, command)
+            tail = own_provenance(trial.config, facts, command)
             layers += [head | {"depth": depth} | row | tail for depth, row in enumerate(facts["statistics"], 1)]
             if facts["losses"] is not None:
                 ends = {"loss_at_content": facts["losses"][0], "loss": facts["losses"][-1]}
