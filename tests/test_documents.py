@@ -61,7 +61,7 @@ def pieces(text: str) -> Iterator[tuple[str, list[str] | str]]:
 
 
 # Up to a minute each, and what they run is tested in rooms of their own.
-LONG = ("deploy", "imagenet", "measures", "report", "seedfile")
+LONG = ("deploy", "imagenet", "measures", "perceptual", "report", "seedfile", "style")
 RUN = [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG), id=path.stem) for path in DOCUMENTS]
 
 
