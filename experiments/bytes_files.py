@@ -74,7 +74,7 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tup
     from bnonly.training.frozen import estimate
     from experiments.bytes_rivals import How, packed, quantise, unpacked
 
-    net, bits = trained_network(folder), config.compression.bits
+    net, bits, own = trained_network(folder), config.compression.bits, config.network
     classes = len(folder.finished()[1]["classes"])
     asked = ["fp32", "fp16", "int8", "int4"] if bits is None else [f"int{bits}"]
     for dtype in asked:
@@ -88,7 +88,7 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tup
             how = How(dtype, codec)
             data = packed(net, how)
             facts = {"form": "whole", "dtype": dtype, "codec": codec, "step": None}
-            yield facts, len(data), unpacked(data, config.network.name, classes, how)
+            yield facts, len(data), unpacked(data, own.name, classes, how, own.antialias)
 
 
 def _score(net: nn.Module, config: RunConfig, test: Loader) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from torch import nn
 
 from bnonly.errors import BadInput
 from bnonly.networks import network, origin_of
+from bnonly.networks.antialias import Antialias
 from bnonly.networks.folded import fold
 from bnonly.networks.parts import BatchNorm2d
 from bnonly.randomness.plan import plan
@@ -88,9 +89,9 @@ def packed(net: nn.Module, how: How) -> bytes:
     return lzma.compress(data, preset=_EXTREME) if how.codec == "xz" else data
 
 
-def unpacked(data: bytes, name: str, classes: int, how: How) -> nn.Module:
+def unpacked(data: bytes, name: str, classes: int, how: How, antialias: Antialias = "none") -> nn.Module:
     """The network again, on the CPU, its BatchNorms folded. Raises BadInput for bytes that do not fit."""
-    net = network(name, 0, classes=classes)
+    net = network(name, 0, classes=classes, antialias=antialias)
     try:
         tensors = load(lzma.decompress(data) if how.codec == "xz" else data)
         whole, numbers = tensors["weights"], tensors["numbers"].astype(np.float32)
@@ -146,7 +147,7 @@ def _facts(net: nn.Module) -> dict[str, str]:
     origin = origin_of(net)
     if origin is None:
         raise BadInput(f"{type(net).__name__} is no network of the registry")
-    return {"network": origin.name}
+    return {"network": origin.name} | ({"antialias": origin.antialias} if origin.antialias != "none" else {})
 
 
 def _folded(norm: BatchNorm2d) -> tuple[Floats, Floats]:

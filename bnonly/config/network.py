@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import field_validator, model_validator
 
 from bnonly.config.base import Hint, Section
+from bnonly.networks.antialias import Antialias
 from bnonly.networks.registry import LISTED, PATTERN, parse
 from bnonly.randomness.start import Beta, Gamma, Scale, Start, Weights
 
@@ -29,6 +30,8 @@ class NetworkConfig(Section):
     """Scale of normalisation layers at the start: uniform on [0, 1), ones, or symmetric, uniform on (-1, 1)."""
     beta: Beta = "zeros"
     """Shift of normalisation layers at the start."""
+    antialias: Antialias = "none"
+    """Filter before all subsampling but the stem's (Zhang 2019): box of 2, triangle of 3, binomial of 5 taps."""
 
     @field_validator("name")
     @classmethod

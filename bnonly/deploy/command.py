@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     size = export(smaller, out, shape, _facts(net), like=net)
     say("timing both networks in turns", markup=False)
     times = latency(net, smaller, torch.zeros(1, *shape))
-    print(f"{net.origin.name}, seed {net.origin.seed}, for images of {' x '.join(map(str, shape))}")
+    print(f"{net.stored.arch.title}, seed {net.origin.seed}, for images of {' x '.join(map(str, shape))}")
     print(_table(cost(net, shape), cost(smaller, shape), times, torch.get_num_threads()))
     print(f"{size:,} bytes\n{out}")
     return 0
@@ -54,6 +54,7 @@ def _facts(net: Any) -> dict[str, Any]:
     """What the file says of its network, as far as that is known."""
     known = net.stored.input
     facts = {"name": net.origin.name, "seed": f"{net.origin.seed:032x}"}
+    facts |= {"antialias": net.origin.antialias} if net.origin.antialias != "none" else {}
     facts |= {key: getattr(known, key) for key in ("labels", "mean", "std")}
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in facts.items() if value is not None

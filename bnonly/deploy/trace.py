@@ -14,9 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnonly.deploy.operation import Addition, Channelwise, Images, Operation
 from bnonly.deploy.parts import Mean
 from bnonly.deploy.weighted import Convolution, Grouped, Linear, Norm, Weighted, folded_norm
-from bnonly.deploy.window import Fixed, pair, sliding
+from bnonly.deploy.window import Fixed, pair, sliding, subsampling
 from bnonly.errors import BadInput
 from bnonly.networks import title
+from bnonly.networks.blur import BlurPool
 
 # One number in, one number out, wherever it stands.
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Tanh, nn.Sigmoid)
@@ -33,7 +34,7 @@ class _Tracer(fx.Tracer):
     """Stops at layers that are known."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _is(m, nn.Conv2d, nn.Linear, _BatchNorm) or super().is_leaf_module(m, module_qualified_name)
+        return _is(m, nn.Conv2d, nn.Linear, _BatchNorm, BlurPool) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
@@ -175,6 +176,8 @@ class _Reader:
             windows = None if pair(layer.dilation) != (1, 1) or layer.return_indices else sliding(layer)
         elif isinstance(layer, nn.AvgPool2d):
             windows = None if layer.ceil_mode or pair(layer.padding) != (0, 0) else sliding(layer)
+        elif isinstance(layer, BlurPool):
+            windows = subsampling(layer.stride)  # borders are reflected, so a constant stays one
         else:
             return None
         return None if windows is None else Channelwise(name, source, deepcopy(layer), (*before, *windows))

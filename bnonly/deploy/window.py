@@ -59,6 +59,11 @@ def sliding(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Windows:
     return () if all(found.after((length, length)) == (length, length) for length in (32, 33)) else (found,)
 
 
+def subsampling(stride: int) -> Windows:
+    """Every `stride`-th row and column, from the first on."""
+    return (Sliding((1, 1), (stride, stride), (0, 0), (1, 1)),)
+
+
 def pair(value: object) -> Size:
     """What torch takes for both directions at once, or for each."""
     if isinstance(value, Iterable):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from bnonly.errors import BadInput
+from bnonly.networks.antialias import Antialias, no_subsampling
 from bnonly.networks.parts import Conv2d, LayerNorm, Linear, twins
 from bnonly.networks.tokens import EPS, tokens
 
@@ -65,9 +66,12 @@ class MLPMixer(nn.Module):
         return self.head(self.norm(self.blocks(tokens(self.stem, x))).mean(1))
 
 
-def mixer(width: int, depth: int, patch: int, resolution: int = 32, classes: int = 10) -> MLPMixer:
+def mixer(
+    width: int, depth: int, patch: int, resolution: int = 32, classes: int = 10, antialias: Antialias = "none"
+) -> MLPMixer:
     """Hidden layers as in the published sizes: the token MLP's width/2, the channel MLP's 4 width.
 
     S/16, B/16 and L/16 are width 512, 768, 1024 and depth 8, 12, 24 with patch 16, resolution 224.
     """
+    no_subsampling(antialias, "a Mixer")
     return MLPMixer(width, depth, patch, resolution, classes)

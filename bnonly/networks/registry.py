@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from bnonly.errors import BadInput
+from bnonly.networks.antialias import Antialias
 
 if TYPE_CHECKING:
     from torch import nn
@@ -192,18 +193,18 @@ class Architecture:
         """Pixels a side it was made for."""
         return self.arguments.get("resolution", self.family.resolution)
 
-    def build(self, classes: int | None = None) -> nn.Module:
+    def build(self, classes: int | None = None, antialias: Antialias = "none") -> nn.Module:
         """The module as its builder makes it: shapes without memory, on torch's meta device."""
-        return self._call(self.family.builder, classes)
+        return self._call(self.family.builder, classes, antialias=antialias)
 
     def entries(self, classes: int | None = None) -> Iterator[Entry]:
         """The plan without torch, entry by entry: of a giant one takes as many as one can bear."""
         return self._call(self.family.layout, classes)
 
-    def _call(self, place: str, classes: int | None) -> Any:
+    def _call(self, place: str, classes: int | None, **more: Any) -> Any:
         module, _, function = place.partition(":")
         make = getattr(import_module(module), function)
-        return make(**self.arguments, classes=self.family.classes if classes is None else classes)
+        return make(**self.arguments, **more, classes=self.family.classes if classes is None else classes)
 
 
 def parse(name: str) -> Architecture:

@@ -1,6 +1,8 @@
 """Residual networks, post-activation, as He et al. (CVPR 2016) and Frankle et al. (ICLR 2021) use them.
 
 Every strided or widening shortcut is a 1x1 convolution and a BatchNorm ("option B"). No convolution has a bias.
+Anti-aliased blocks (R. Zhang, ICML 2019) have the same parameters: the convolution that was strided takes every
+pixel, and a BlurPool subsamples behind its ReLU, just before the next one, and before the shortcut.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from bnonly.networks.antialias import Antialias
+from bnonly.networks.blur import BlurPool
 from bnonly.networks.parts import BatchNorm2d, Conv2d, Linear, twins
 
 
@@ -18,6 +22,17 @@ class Shortcut(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__(Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm2d(outputs))
+
+
+class BlurredShortcut(Shortcut):
+    """BlurPool, 1x1 convolution of stride 1 and BatchNorm."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, antialias: Antialias):
+        super().__init__(inputs, outputs, 1)
+        self.blur = BlurPool(antialias, stride)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self[1](self[0](self.blur(input)))
 
 
 def _shortcut(inputs: int, outputs: int, stride: int) -> Shortcut | None:
@@ -66,10 +81,50 @@ class Bottleneck(nn.Module):
         return relu(self.bn3(self.conv3(x)) + skip)
 
 
+class BlurredBasicBlock(BasicBlock):
+    """A strided BasicBlock, anti-aliased: 3x3 - BN - ReLU - BlurPool - 3x3 - BN."""
+
+    def __init__(self, inputs: int, width: int, stride: int, antialias: Antialias):
+        super().__init__(inputs, width, 1)
+        self.downsample = BlurredShortcut(inputs, width, stride, antialias)
+        self.blur = BlurPool(antialias, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.downsample(x)
+        x = self.blur(relu(self.bn1(self.conv1(x))))
+        return relu(self.bn2(self.conv2(x)) + skip)
+
+
+class BlurredBottleneck(Bottleneck):
+    """A strided Bottleneck, anti-aliased: 1x1 - BN - ReLU - 3x3 - BN - ReLU - BlurPool - 1x1 - BN."""
+
+    def __init__(self, inputs: int, width: int, stride: int, antialias: Antialias):
+        super().__init__(inputs, width, 1)
+        self.downsample = BlurredShortcut(inputs, width * self.expansion, stride, antialias)
+        self.blur = BlurPool(antialias, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.downsample(x)
+        x = relu(self.bn1(self.conv1(x)))
+        x = self.blur(relu(self.bn2(self.conv2(x))))
+        return relu(self.bn3(self.conv3(x)) + skip)
+
+
+def _strided(
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, antialias: Antialias
+) -> BasicBlock | Bottleneck:
+    """The first block of a stage that halves the resolution."""
+    if antialias == "none":
+        return block(inputs, width, 2)
+    blurred = BlurredBasicBlock if block is BasicBlock else BlurredBottleneck
+    return blurred(inputs, width, 2, antialias)
+
+
 class ResNet(nn.Module):
     """Stem, stages of blocks (each after the first halves the resolution), mean over space, linear output.
 
     blocks: blocks a stage. width: of the first stage, doubled at each next one. The parts' names are torchvision's.
+    antialias: the filter of the strided blocks; `pool` is given as it is.
     `roles` declares which parts are the output layer and the shortcuts' convolutions.
     """
 
@@ -81,6 +136,7 @@ class ResNet(nn.Module):
         classes: int,
         stem: Conv2d,
         pool: nn.Module | None = None,
+        antialias: Antialias = "none",
     ):
         super().__init__()
         self.conv1 = stem
@@ -90,7 +146,8 @@ class ResNet(nn.Module):
         inputs = [stem.out_channels, *(w * block.expansion for w in widths)]
         self.stages = [f"layer{stage + 1}" for stage in range(len(blocks))]
         for stage, (name, (before, after)) in enumerate(zip(self.stages, pairwise(inputs), strict=True)):
-            first, others = block(before, widths[stage], 1 if stage == 0 else 2), blocks[stage] - 1
+            plain, others = stage == 0, blocks[stage] - 1
+            first = block(before, widths[stage], 1) if plain else _strided(block, before, widths[stage], antialias)
             rest = twins(block(after, widths[stage], 1), others) if others else []
             self.add_module(name, nn.Sequential(first, *rest))
         self.fc = Linear(inputs[-1], classes)

@@ -29,7 +29,7 @@ def grow(
     """
     architecture = parse(origin.name)
     with _no_collection():
-        net = architecture.build(origin.classes)
+        net = architecture.build(origin.classes, origin.antialias)
         places = {
             f"{path}.{name}".lstrip("."): (module, name, parameter.shape)
             for path, module in net.named_modules()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bnonly.networks.antialias import Antialias
+from bnonly.networks.blur import BlurPool
 from bnonly.networks.parts import BatchNorm2d, Conv2d, Linear
 from bnonly.networks.registry import VGG_STAGES, VGG_WIDTHS
 
@@ -16,13 +18,13 @@ class VGG(nn.Module):
     size pass, 8x8 too; where every size on the way is even, as from 32x32, nothing tells them from plain ones.
     """
 
-    def __init__(self, blocks: tuple[int, ...], classes: int):
+    def __init__(self, blocks: tuple[int, ...], classes: int, antialias: Antialias = "none"):
         super().__init__()
         self.order: list[str] = []
         inputs = 3
         for stage, (count, width) in enumerate(zip(blocks, VGG_WIDTHS, strict=True), 1):
             if stage > 1:
-                self._append(f"pool{stage - 1}", nn.MaxPool2d(2, ceil_mode=True))
+                self._append(f"pool{stage - 1}", _pool(antialias))
             for place in range(1, count + 1):
                 self._append(f"conv{stage}_{place}", Conv2d(inputs, width, 3, 1, 1, bias=False))
                 self._append(f"bn{stage}_{place}", BatchNorm2d(width))
@@ -42,6 +44,13 @@ class VGG(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-def vgg_bn(depth: int, classes: int = 10) -> VGG:
+def _pool(antialias: Antialias) -> nn.Module:
+    """Anti-aliased (R. Zhang, ICML 2019): the maximum of 2x2 at every place, then the filter."""
+    if antialias == "none":
+        return nn.MaxPool2d(2, ceil_mode=True)
+    return nn.Sequential(nn.MaxPool2d(2, 1), BlurPool(antialias))
+
+
+def vgg_bn(depth: int, classes: int = 10, antialias: Antialias = "none") -> VGG:
     """VGG-11, 13, 16 or 19: one linear layer in the place of three, as is usual for CIFAR."""
-    return VGG(VGG_STAGES[depth], classes)
+    return VGG(VGG_STAGES[depth], classes, antialias)

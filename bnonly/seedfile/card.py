@@ -32,7 +32,7 @@ def config_of(header: Header) -> dict[str, Any]:
         "library_name": LIBRARY,
         "format": FORMAT,
         "architecture": header.arch.id,
-        "classes": header.arch.classes,
+        **header.arch.args(),
         "trained": list(header.trained),
         "seed": f"{header.init.seed:032x}",
         "form": header.bn.form,
@@ -106,7 +106,7 @@ def _story(header: Header, packed: Packed, repo_id: str) -> str:
     size, whole = len(packed.data), 4 * parameters
     trained = "+".join(header.trained)
     facts = {
-        "architecture": f"`{arch.id}`, {parameters:,} parameters",
+        "architecture": f"`{arch.title}`, {parameters:,} parameters",
         "seed": f"`{init.seed:032x}` (generator {init.gen}; {init.dist}, {init.scale})",
         "trained": f"`{trained}`" if trained else "nothing",
         "BatchNorm": f"{bn.channels:,} channels, {packed.zeros:,} of them with scale 0; form {bn.form}, {bn.dtype}",

@@ -221,7 +221,7 @@ def _plan(head: Header, limits: Limits) -> Plan:
     if (own := plan.digest()) != head.plan_sha256:
         raise PlanMismatch("plan_sha256", head.plan_sha256, own)
     checks = {
-        "requires": (list(plan.requires(head.codec)), list(head.requires)),
+        "requires": (list(plan.requires(head.codec, head.arch.antialias)), list(head.requires)),
         "head": ("stored" if "output" in plan.trained else "seeded", head.head),
     }
     for name, (expected, got) in checks.items():

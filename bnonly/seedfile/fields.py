@@ -23,6 +23,9 @@ class Fields:
     def name(self, key: str) -> str:
         return f"{self._path}.{key}" if self._path else key
 
+    def has(self, key: str) -> bool:
+        return key in self._left
+
     def take(self, key: str) -> Any:
         if key not in self._left:
             raise CorruptFile(self.name(key), "to be there", "nothing")

@@ -8,6 +8,7 @@ from typing import Any
 
 import rfc8785
 
+from bnonly.networks.antialias import TAPS, Antialias
 from bnonly.seedfile.container import HEADER_LIMIT, OTHER_KIND, parse_json
 from bnonly.seedfile.errors import (
     CorruptFile,
@@ -24,7 +25,7 @@ FORMAT = "bnonly/1"
 GENERATOR = "bngen-1"
 FORMS = ("folded", "full")
 CODECS = ("raw", "mask", "rans-1")
-FEATURES = ("mask", "rans-1", "random.values", "rounds", "shortcut.weight")
+FEATURES = ("antialias", "mask", "rans-1", "random.values", "rounds", "shortcut.weight")
 """What a file may require of its reader, beyond the rest."""
 
 DEPTH = 64
@@ -44,6 +45,16 @@ class Arch:
     id: str
     classes: int
     rev: int = REVISION
+    antialias: Antialias = "none"
+
+    def args(self) -> dict[str, Any]:
+        """As they stand in the file, which says nothing of a filter where there is none."""
+        return {"classes": self.classes} | ({"antialias": self.antialias} if self.antialias != "none" else {})
+
+    @property
+    def title(self) -> str:
+        """The network in words."""
+        return self.id if self.antialias == "none" else f"{self.id} (antialias {self.antialias})"
 
 
 @dataclass(frozen=True)
@@ -121,7 +132,7 @@ class Header:
         return {
             "format": FORMAT,
             "requires": list(self.requires),
-            "arch": {"id": arch.id, "rev": arch.rev, "args": {"classes": arch.classes}},
+            "arch": {"id": arch.id, "rev": arch.rev, "args": arch.args()},
             "plan_sha256": self.plan_sha256,
             "init": {
                 "gen": init.gen,
@@ -183,7 +194,8 @@ def parse(text: str, limit: int = HEADER_LIMIT) -> Header:
 def _header(fields: Fields, requires: tuple[str, ...]) -> Header:
     arch = fields.inside("arch")
     args = arch.inside("args")
-    about = Arch(arch.text("id", "[ -~]{1,200}"), args.whole("classes", 1), arch.whole("rev", 1))
+    antialias: Any = _known(args, "antialias", tuple(TAPS)) if args.has("antialias") else "none"
+    about = Arch(arch.text("id", "[ -~]{1,200}"), args.whole("classes", 1), arch.whole("rev", 1), antialias)
     init = fields.inside("init")
     gen = init.text("gen")
     if gen != GENERATOR:

@@ -59,7 +59,8 @@ def network_of(contents: Contents, *, verify: bool = True) -> nn.Module:
 def assembled(contents: Contents, draw: Callable[[Entry], NDArray[np.float32]]) -> nn.Module:
     """The network in eval mode, its seeded parameters given by draw, with the file's BatchNorm layers."""
     head = contents.header
-    origin = Origin(head.arch.id, head.init.seed, contents.start, head.arch.classes)
+    arch = head.arch
+    origin = Origin(arch.id, head.init.seed, contents.start, arch.classes, arch.antialias)
     parameters = contents.parameters(draw)
     net = grow(origin, lambda _: next(parameters), contents.plan.entries)
     layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]

@@ -68,10 +68,11 @@ class Plan:
         )
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def requires(self, codec: str) -> tuple[str, ...]:
+    def requires(self, codec: str, antialias: str = "none") -> tuple[str, ...]:
         """The features that a reader of such a file must know."""
         own = {codec} - {"raw"} | ({"random.values", "shortcut.weight"} & set(self.stored()))
         own |= {"rounds"} if self.redrawn else set()
+        own |= {"antialias"} if antialias != "none" else set()  # older readers say that they do not know it
         return tuple(sorted(own))
 
 

@@ -135,7 +135,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
     tensors |= rounds_tensor(plan, rounds)
     start = origin.start
     header = Header(
-        arch=Arch(origin.name, origin.classes),
+        arch=Arch(origin.name, origin.classes, antialias=origin.antialias),
         init=Init(origin.seed, start.weights, start.scale, start.gamma, start.beta),
         bn=Norms(how.form, sum(plan.sizes()), eps, how.dtype),
         input=input,
@@ -144,7 +144,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         codec=codec,
         codec_args={"R": how.step} if codec == "rans-1" else {},
         head="stored" if "output" in plan.trained else "seeded",
-        requires=plan.requires(codec),
+        requires=plan.requires(codec, origin.antialias),
         plan_sha256=plan.digest(),
         frozen_sha256=frozen_sha256,
         payload_sha256=container.payload_sha256(tensors),
@@ -155,7 +155,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
     replica = assembled(
         reader, lambda entry: own[entry.name] if plan.source(entry) == "seed" else own[entry.name].copy()
     )
-    storable.check_layers(net, replica, origin.name)
+    storable.check_layers(net, replica, header.arch.title)
     header = replace(header, check=probe.asked(replica, origin.seed, header.input.shape))
     zeros = int((coded.values["a" if how.form == "folded" else "weight"] == 0).sum())
     return Packed(container.pack(_text(header), tensors), header, zeros, notes)

@@ -30,7 +30,8 @@ def run_network(config: RunConfig, classes: int, folder: RunFolder | None = None
     folder: of the run; unset: where the configuration says. Raises BadInput where a run that it goes on from is
     missing, or is another network's.
     """
-    net = network(config.network.name, config.seed, classes=classes, start=config.network.start)
+    own = config.network
+    net = network(own.name, config.seed, classes=classes, start=own.start, antialias=own.antialias)
     if config.regrow.after is not None:
         begun.begin(net, config, folder or RunFolder.of(config))
     freeze_all_but(net, config.group)

@@ -36,7 +36,8 @@ def main(argv: list[str]) -> int:
     if not team.first:  # of torchrun's processes the first one speaks
         fit(config, team=team)
         return 0
-    what = f"{config.network.name} on {config.data.source}, group {config.group}, seed {config.seed}"
+    blur = "" if config.network.antialias == "none" else f" (antialias {config.network.antialias})"
+    what = f"{config.network.name}{blur} on {config.data.source}, group {config.group}, seed {config.seed}"
     err.print(f"run {config.id}: {what}; its folder is {folder.path}", markup=False)
     if config.training.devices > 1:
         over = "the whole batch" if config.training.sync_bn else "each device's share of a batch (training.sync_bn)"

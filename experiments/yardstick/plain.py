@@ -34,6 +34,10 @@ _PREFETCHED = 2  # batches of each process of a DataLoader
 def work(config: RunConfig, side: Side, device: torch.device) -> None:
     """Train the run's group for ever, or with group none evaluate, at the pace that is asked for."""
     data = images(config)
+    if config.network.antialias != "none":
+        raise BadInput(
+            "there is no plain network with anti-aliasing to hold one against: leave network.antialias out"
+        )
     net = plain_network(config.network.name, len(data.classes)).to(device)
     trained, masks = choose(net, config.group, config.training.weight_decay)
     last = config.training.memory_format == "channels_last"

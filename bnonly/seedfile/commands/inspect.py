@@ -64,7 +64,7 @@ def _lines(contents: Contents) -> list[tuple[str, str]]:
     labels = ", ".join(given.labels[:10]) + (f", ... ({len(given.labels)} in all)" if many else "")
     beside = ", ".join(f"{count:,} of {name}" for name, count in known["stored"].items())
     return [
-        ("network", f"{head.arch.id}, {head.arch.classes} classes, {known['weights']:,} weights"),
+        ("network", f"{head.arch.title}, {head.arch.classes} classes, {known['weights']:,} weights"),
         ("seed", f"{init.seed:#x} ({init.dist}, {init.scale}; {init.gen})"),
         ("trained", "+".join(head.trained) or "nothing"),
         ("stored", f"{bn.form}, {bn.dtype}, codec {head.codec}{step}"),

@@ -48,5 +48,5 @@ def main(argv: list[str]) -> int:
     for name in ("header", "plan", "payload", "frozen"):
         print(f"{name:<9}{facts[f'{name}_sha256']}  as written")
     print(f"probe    {head.check.n} images, logits off by {ratio:.1e} of the largest, at most {head.check.rtol:g}")
-    print(f"{options.file}: {head.arch.id}, all as it was written")
+    print(f"{options.file}: {head.arch.title}, all as it was written")
     return 0
