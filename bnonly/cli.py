@@ -19,6 +19,7 @@ VERBS = {
     "fit": ("bnonly.training.command:main", "train one run; again: resume it"),
     "measure": ("bnonly.examine.commands.measure:main", "gamma, ReLUs and channels of a trained network, in numbers"),
     "ablate": ("bnonly.examine.commands.ablate:main", "set gammas to zero and score the network"),
+    "shift": ("bnonly.examine.commands.shift:main", "do shifted images get the same answer? consistency, accuracy"),
     "export": ("bnonly.seedfile.commands.export:main", "store a finished run as a seed+BN file"),
     "inspect": ("bnonly.seedfile.commands.inspect:main", "what a seed+BN file holds"),
     "verify": ("bnonly.seedfile.commands.verify:main", "compare every digest of a seed+BN file, and its answers"),

@@ -6,7 +6,7 @@ out/experiment/id/
   gamma/          gamma and beta by layer, at the epochs kept
   last.ckpt       where training stands; last.ckpt.previous the one before
   final.safetensors, result.json     written at the end, result.json last: a run without it is not done
-  measures.json, measures.safetensors, ablation.json     what was measured on it afterwards
+  measures.json, measures.safetensors, ablation.json, shift.json     what was measured on it afterwards
   speed.json                         what the yardstick measured (experiments/speed.py), in a folder without the rest
   start.safetensors                  of a run that goes on from another one: what it begins with
   failure.json, log.txt              of a grid: why a trial failed, and what its process said
@@ -72,6 +72,7 @@ class RunFolder:
             "measures.json",
             "measures.safetensors",
             "ablation.json",
+            "shift.json",
             "speed.json",
             "failure.json",
             "log.txt",
@@ -111,6 +112,10 @@ class RunFolder:
     def ablation(self) -> dict[str, Any] | None:
         """What `bnonly ablate` found, or None where there is nothing that can be read."""
         return read_object(self.path / "ablation.json")
+
+    def shift(self) -> dict[str, Any] | None:
+        """What `bnonly shift` found, or None where there is nothing that can be read."""
+        return read_object(self.path / "shift.json")
 
     def failure(self) -> dict[str, Any] | None:
         """Why the run's last attempt in a grid failed: reason, kind, attempts, last, log; None where it did not."""

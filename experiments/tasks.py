@@ -10,6 +10,7 @@ from typing import Any
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
 from bnonly.examine.ablating import rows
+from bnonly.examine.shifting import asked
 from bnonly.examine.subject import Subject, of_run
 from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.measure.points import points
@@ -48,10 +49,16 @@ def _ablated(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -
     return facts.get("run") == config.id and all(point in rows(facts) for point in points(**options))
 
 
+def _shifted(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
+    facts = folder.shift() or {}
+    return facts.get("run") == config.id and facts.get("asked") == asked(config, **options)
+
+
 TASKS = {
     "fit": Task("experiments.tasks:fit", _fitted),
     "measure": Task("experiments.tasks:measure", _measured),
     "ablate": Task("experiments.tasks:ablate", _ablated),
+    "shift": Task("experiments.tasks:shift", _shifted),
     "speed": Task("experiments.yardstick.task:measure", answered),
     "pieces": Task("experiments.yardstick.task:pieces", pieces_answered),
 }
@@ -96,6 +103,13 @@ def ablate(config: RunConfig, folder: RunFolder, **options: Any) -> None:
     from bnonly.examine.ablating import ablate
 
     ablate(_subject(config, folder), quiet=True, **options)
+
+
+def shift(config: RunConfig, folder: RunFolder, **options: Any) -> None:
+    """`bnonly shift` of the finished run; options are those of `bnonly.examine.shifting.asked`."""
+    from bnonly.examine.shifting import shift
+
+    shift(_subject(config, folder), quiet=True, **options)
 
 
 def _subject(config: RunConfig, folder: RunFolder) -> Subject:

@@ -25,13 +25,14 @@ _FIELDS = (
 )
 
 
-def add_subject(parser: Parser, what: str) -> None:
-    """The first argument, -o, and the flags of the images. what: the file that is written."""
+def add_subject(parser: Parser, what: str, *, gamma: bool = True) -> None:
+    """The first argument, -o, and the flags of the images. what: the file that is written. gamma: if it is needed."""
     parser.add_argument(
         "what",
         type=user_path,
         metavar="RUN|FILE",
-        help="a finished run's folder, as `bnonly fit` prints it, or a seed+BN file of full form",
+        help="a finished run's folder, as `bnonly fit` prints it, or a seed+BN file"
+        + (" of full form" if gamma else ""),
     )
     parser.add_argument(
         "-o",
@@ -53,12 +54,12 @@ def add_subject(parser: Parser, what: str) -> None:
         group.add_argument(f"--{name}", dest=name, help=help_text(entry).replace("%", "%%"), **choices)
 
 
-def given_subject(options: argparse.Namespace) -> Subject:
+def given_subject(options: argparse.Namespace, *, gamma: bool = True) -> Subject:
     """The run or file that was named. Raises BadInput where there is none, or with flags that do not fit it."""
     said = {name: value for name in _FIELDS if (value := getattr(options, name)) is not None}
     if "data.path" in said:
         said["data.path"] = str(user_path(said["data.path"]))
-    return subject(options.what, said)
+    return subject(options.what, said, gamma=gamma)
 
 
 def amount(text: str) -> float:

@@ -105,13 +105,13 @@ class Subject:
             console().print(say, markup=False)
 
 
-def subject(path: Path, changes: Mapping[str, str] | None = None) -> Subject:
+def subject(path: Path, changes: Mapping[str, str] | None = None, *, gamma: bool = True) -> Subject:
     """`of_run` of a folder, `of_file` of a file. changes: fields of the configuration by dotted name, as texts."""
     if path.is_dir():
         return of_run(RunFolder(path), changes)
     if not path.exists():
         raise BadInput(f"{path} does not exist: name a run's folder, as `bnonly fit` prints it, or a seed+BN file")
-    return of_file(path, changes)
+    return of_file(path, changes, gamma=gamma)
 
 
 def of_run(folder: RunFolder, changes: Mapping[str, str] | None = None) -> Subject:
@@ -143,17 +143,17 @@ def of_run(folder: RunFolder, changes: Mapping[str, str] | None = None) -> Subje
     )
 
 
-def of_file(path: Path, changes: Mapping[str, str] | None = None) -> Subject:
-    """A seed+BN file of full form, on the images that `changes` name, digits unless they do.
+def of_file(path: Path, changes: Mapping[str, str] | None = None, *, gamma: bool = True) -> Subject:
+    """A seed+BN file, on the images that `changes` name, digits unless they do.
 
-    Mean, standard deviation and size are the file's. Raises BadInput for a file of folded form, whose gamma is gone,
-    and `seedfile.errors.SeedFileError` for one that is none or damaged.
+    Mean, standard deviation and size are the file's. gamma: whether it is needed; then a file of folded form, whose
+    gamma is gone, raises BadInput. Raises `seedfile.errors.SeedFileError` for one that is none or damaged.
     """
     from bnonly.seedfile.contents import open_file
 
     contents = open_file(path)
     head = contents.header
-    if head.bn.form == "folded":
+    if gamma and head.bn.form == "folded":
         raise BadInput(
             f"{path} is of folded form, so its gamma is gone: export the run with --form full, or name its folder"
         )

@@ -1,1 +1,1 @@
-"""The verbs that look at a trained network: measure, ablate."""
+"""The verbs that look at a trained network: measure, ablate, shift."""

@@ -1,0 +1,130 @@
+"""shift.json: whether a network gives shifted images the same answer, exactly or from drawn pairs of shifts."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from bnonly.config import RunConfig
+from bnonly.errors import BadInput
+from bnonly.examine.places import output
+from bnonly.examine.subject import Opened, Subject, of_run
+from bnonly.files import read_object, write_atomically
+from bnonly.measure.shifts import Border, Shifts
+from bnonly.runs import RunFolder
+
+if TYPE_CHECKING:
+    from bnonly.data.batches import Loader
+
+NAME = "shift.json"
+
+_LARGE = 64  # pixels a side, above which pairs are drawn unless one asks for all
+_EXAMPLES = 8
+
+
+def asked(
+    config: RunConfig,
+    *,
+    border: Border | None = None,
+    most: int | None = None,
+    pairs: int | None = None,
+    seed: int = 0,
+    images: int | None = None,
+) -> dict[str, Any]:
+    """A request in full, as it stands in shift.json. config: whose images they are.
+
+    border, most: see `measure.shifts.Shifts`; unless given, crops 0 to 31 pixels into ImageNet's images (for 224 of
+    256, as Zhang's code has them), and circular shifts by up to 4 pixels of others. pairs: 0 for every shift, else
+    how many pairs are drawn for an image; unless given, 0 up to 64 pixels a side and 5 above. seed: of the drawn
+    ones. images: the first so many of the test set; None: all. Raises BadInput for what cannot be.
+    """
+    border = border or ("crop" if config.data.source == "imagenet" else "circular")
+    pairs = pairs if pairs is not None else 5 if (config.data.size or 0) > _LARGE else 0
+    if border == "crop" and config.data.source != "imagenet":
+        raise BadInput("border crop is for ImageNet's folders, whose images are larger than what is shown of them")
+    if most is None:
+        # The last offset that would fit is never drawn there.
+        most = max(0, (config.data.resize or 0) - (config.data.size or 0) - 1) if border == "crop" else 4
+    Shifts(border, most, side=1)
+    if pairs < 0 or (images is not None and images < 1):
+        raise BadInput("pairs are at least 0, which is every shift, and images at least 1")
+    return {"border": border, "most": most, "pairs": pairs, "seed": seed if pairs else 0, "images": images}
+
+
+def shift(
+    what: RunFolder | Subject, *, out: Path | None = None, force: bool = False, quiet: bool = False, **request: Any
+) -> dict[str, Any]:
+    """Show a network its test images, shifted; request: as `asked` takes it. See docs/shift.md for what is found.
+
+    The results are written to shift.json in the run's folder; those of a file to `out`, if given. Where they are
+    already, of the same request, network, images and precision, nothing is done, unless force. quiet: no bar.
+    Raises BadInput for what cannot be asked for.
+    """
+    who = of_run(what) if isinstance(what, RunFolder) else what
+    wanted, path = asked(who.config, **request), output(who, out, NAME)
+    old = None if force or path is None else read_object(path)
+    if who.run is not None and old is not None and who.answers(old) and old.get("asked") == wanted:
+        return old
+    facts = _shifted(who, wanted, quiet)
+    if path is not None:
+        write_atomically(path, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+    return facts
+
+
+def _shifted(who: Subject, wanted: dict[str, Any], quiet: bool) -> dict[str, Any]:
+    from bnonly.measure.consistency import every_shift, random_pairs
+    from bnonly.training.build import engaged
+    from bnonly.training.environment import environment, exact_kernels
+
+    began, opened, data = time.monotonic(), who.open(), who.config.data
+    net = engaged(opened.net, who.config)
+    black = tuple(-mean / std for mean, std in zip(data.mean, data.std, strict=True))
+    shifts = Shifts(wanted["border"], wanted["most"], data.size or 0, black)
+    loader = _loader(who, opened) if shifts.border == "crop" else opened.batches
+    some, steps = wanted["images"], loader.steps
+    if some is not None and some < loader.images:
+        steps = min(steps, -(-some // max(1, -(-loader.images // loader.steps))))
+
+    def batches() -> Any:
+        left = loader.images if some is None else some
+        for images, labels in islice(loader.in_order(), steps):
+            if left > 0:
+                yield images[:left], labels[:left]
+            left -= len(labels)
+
+    with exact_kernels():
+        if pairs := wanted["pairs"]:
+            found = random_pairs(
+                net, batches, shifts, pairs, wanted["seed"], who.precision, steps=steps, quiet=quiet
+            ).plain()
+        else:
+            found = every_shift(
+                net, batches, shifts, who.precision, steps=steps, examples=_EXAMPLES, quiet=quiet
+            ).plain()
+    return {
+        "version": 1,
+        "run": who.run,
+        "asked": wanted,
+        "precision": who.precision,
+        "net_sha256": who.net_sha256,
+        "data_sha256": opened.data_sha256,
+        "environment": environment(opened.device),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seconds": round(time.monotonic() - began, 1),
+        **found,
+    }
+
+
+def _loader(who: Subject, opened: Opened) -> Loader:
+    """The test images as large as they come: the whole square of which evaluation shows the middle."""
+    from bnonly.training.build import evaluation_batches, run_data
+
+    data = who.config.data
+    larger = who.config.model_copy(update={"data": data.model_copy(update={"size": data.resize})})
+    return evaluation_batches(larger, run_data(who.config), opened.device)
+
+
+BORDERS: tuple[str, ...] = get_args(Border)
