@@ -1,0 +1,97 @@
+"""The sweep of norm_only: what it holds, which rate it picks, and that the test set is seen at that rate alone."""
+
+from __future__ import annotations
+
+import csv
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from analysis.figures.drawing import NoData
+from analysis.figures.norm_only import accuracy_by_rate
+from bnonly.cli import main
+from experiments.grid import trials
+from experiments.norm_only import GROUPS, RATES, RESNETS, TOKENS, best, cell, more
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
+def test_every_cell_has_every_rate_of_its_optimizer_and_no_test_set(preset, tmp_path):
+    found = trials("norm_only", preset, tmp_path, [] if preset == "smoke" else ["data.path=."])
+    rates: dict[tuple[str, str], list[float]] = {}
+    for trial in found:
+        assert trial.config.data.holdout > 0 and trial.config.seed == 0
+        rates.setdefault(cell(trial), []).append(trial.config.training.lr)
+    wanted = {(network, group): "sgd" for network in RESNETS.of(preset) for group in GROUPS}
+    wanted |= {(network, group): "adam" for network in TOKENS.of(preset) for group in GROUPS}
+    assert {key: tuple(own) for key, own in rates.items()} == {
+        key: tuple(RATES[optimizer].of(preset)) for key, optimizer in wanted.items()
+    }
+
+
+def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False):
+    training, folder = (
+        SimpleNamespace(lr=lr),
+        SimpleNamespace(
+            result=lambda: None if top1 is None else {"test": {"top1": top1}}, failure=lambda: {"final": failed}
+        ),
+    )
+    config = SimpleNamespace(training=training, data=SimpleNamespace(holdout=10), group=group)
+    config.network = SimpleNamespace(name=network)
+    return SimpleNamespace(config=config, folder=folder)
+
+
+def test_the_best_rate_is_picked_when_all_are_done():
+    key = ("vit_w128_d4_p4", "norm")
+    assert best([fake(0.1, 0.5), fake(0.01, 0.6), fake(1, None)])[key] is None
+    assert best([fake(0.1, 0.5), fake(0.01, 0.6), fake(1, None, failed=True)])[key].config.training.lr == 0.01
+    assert best([fake(0.1, 0.6), fake(0.01, 0.6)])[key].config.training.lr == 0.01
+    assert best([fake(0.1, None, failed=True)])[key] is None
+    assert list(more("cpu", [fake(0.1, None)])) == []
+    (follows,) = more("cpu", [fake(0.1, 0.5), fake(0.01, 0.6)])
+    assert follows["data.holdout"] == 0 and follows["training.lr"] == 0.01 and follows["seed"] == 0
+
+
+def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
+    import experiments.norm_only as subject
+
+    point = subject.EXPERIMENT.axes[subject._FIELDS].of("smoke")
+    networks = ("cifar_resnet8_ln", "mixer_w32_d2_p2_r8")
+    few = [values for values in point if values[0] in networks and values[1] == "norm"]
+    monkeypatch.setitem(subject.EXPERIMENT.axes, subject._FIELDS, few)
+    assert main(["experiment", "run", "norm_only", "--out", str(tmp_path), "--slots", "1"]) == 0
+    found = trials("norm_only", "smoke", tmp_path)
+    sweep = [trial for trial in found if trial.config.data.holdout]
+    finals = [trial for trial in found if not trial.config.data.holdout]
+    assert len(sweep) == 4 and len(finals) == 2
+    for trial in finals:
+        scores = {t.config.training.lr: t.folder.result()["test"]["top1"] for t in sweep if cell(t) == cell(trial)}
+        assert scores[trial.config.training.lr] == max(scores.values())
+    rows = list(csv.DictReader((tmp_path / "norm_only" / "sweep.csv").read_text().splitlines()))
+    assert {row["run"] for row in rows} == {trial.id for trial in sweep}
+    assert {(row["network"], row["trained"]) for row in rows} == {
+        ("cifar_resnet8_ln", "672"),
+        ("mixer_w32_d2_p2_r8", "320"),
+    }
+    assert {row["run"] for row in csv.DictReader((tmp_path / "norm_only" / "best.csv").read_text().splitlines())} == {
+        trial.id for trial in finals
+    }
+    assert (tmp_path / "norm_only" / "norm_only.png").stat().st_size > 10_000
+
+
+def test_the_figure_shows_what_the_tables_hold():
+    rows = [
+        {"network": network, "group": group, "seed": 0, "epochs": 3, "optimizer": "sgd", "lr": lr, "top1": top1}
+        for network in ("cifar_resnet14", "cifar_resnet14_gn")
+        for group, top1 in (("norm", 0.4), ("all", 0.7))
+        for lr, top1 in ((0.1, top1), (0.3, top1 / 2), (1.0, None))
+    ]
+    sweep = pd.DataFrame(rows)
+    drawing = accuracy_by_rate(sweep, sweep[sweep["lr"] == 0.1])
+    first, second, _ = drawing.figure.axes[:3]
+    assert [text.get_text() for text in first.get_yticklabels()] == ["ResNet-14", "ResNet-14, GN"]
+    lines = {line.get_label(): line.get_ydata().tolist() for line in second.get_lines()}
+    assert lines == {"norm": [0.4, 0.2], "all": [0.7, 0.35]}
+    assert "12 runs of 3 epochs" in drawing.caption and "(4 failed)" in drawing.caption
+    with pytest.raises(NoData):
+        accuracy_by_rate(sweep.assign(top1=None), sweep)
