@@ -6,6 +6,7 @@
     bnonly.save(net, "net.safetensors")                 # a seed and two numbers a channel
     net = bnonly.load("net.safetensors")                # the same network, verified, in eval mode
     net = bnonly.from_pretrained("owner/name")          # from the Hugging Face Hub, or a folder
+    net = bnonly.grown(module, seed=7)                  # a module of your own, its values from the seed
 
 torch is imported when one of these is first used.
 """
@@ -16,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnonly.networks import network
+    from bnonly.networks import grown, network
     from bnonly.seedfile.hub import from_pretrained, push_to_hub, save_pretrained
     from bnonly.seedfile.loading import load
     from bnonly.seedfile.saving import save
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "freeze_all_but",
     "from_pretrained",
+    "grown",
     "load",
     "network",
     "push_to_hub",
@@ -36,6 +38,7 @@ __all__ = [
 
 _HOMES = {
     "network": "bnonly.networks",
+    "grown": "bnonly.networks",
     "freeze_all_but": "bnonly.trainable",
     "save": "bnonly.seedfile.saving",
     "load": "bnonly.seedfile.loading",

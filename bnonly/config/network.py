@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 from bnonly.config.base import Hint, Section
 from bnonly.networks.antialias import Antialias
 from bnonly.networks.registry import LISTED, PATTERN, parse
-from bnonly.randomness.start import Beta, Gamma, Scale, Start, Weights
+from bnonly.randomness.start import Beta, Gamma, Other, Scale, Start, Weights
 
 Name = Annotated[
     str, Hint(form="NETWORK", allowed="a network's name, of any depth and width", pattern=PATTERN, examples=LISTED)
@@ -20,8 +20,8 @@ class NetworkConfig(Section):
     """Which network, and how its values are drawn from the seed."""
 
     name: Name = "cifar_resnet14"
-    """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, mixer_w128_d8_p4,
-    vit_w192_d6_p4, ...; `bnonly networks` lists them."""
+    """Architecture: cifar_resnet14 (any depth 6n+2), cifar_wrn14_4, resnet18, mixer_w128_d8_p4, vit_w192_d6_p4, ...
+    (`bnonly networks` lists them), or a library's: timm/NAME, torchvision/NAME."""
     weights: Weights = "normal"
     """Distribution of convolution and linear weights; a run with orthogonal cannot be stored as a seed."""
     scale: Scale = "fan_in"
@@ -32,6 +32,8 @@ class NetworkConfig(Section):
     """Shift of normalisation layers at the start."""
     antialias: Antialias = "none"
     """Filter before all subsampling but the stem's (Zhang 2019): box of 2, triangle of 3, binomial of 5 taps."""
+    other: Other = "refuse"
+    """Parameters of a library's network that no rule knows, as layer scales: refuse, or all of them zeros or ones."""
 
     @field_validator("name")
     @classmethod
@@ -47,4 +49,4 @@ class NetworkConfig(Section):
     @property
     def start(self) -> Start:
         """The initial distributions."""
-        return Start(self.weights, self.scale, self.gamma, self.beta)
+        return Start(self.weights, self.scale, self.gamma, self.beta, self.other)

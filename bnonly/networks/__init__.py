@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+OWN = "module/"
+"""Begins the name of a network that `grown` was given; its class's name follows."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a network comes from: enough to grow it again. Kept as `net.origin`."""
@@ -29,6 +33,11 @@ class Origin:
 def origin_of(net: nn.Module) -> Origin | None:
     """Where the network comes from, if a seed and a name say so."""
     return getattr(net, "origin", None)
+
+
+def is_own(origin: Origin) -> bool:
+    """Whether it is a module of the user's, which no name builds."""
+    return origin.name.startswith(OWN)
 
 
 def title(net: nn.Module) -> str:
@@ -64,3 +73,31 @@ def network(
     if classes < 1:
         raise BadInput(f"a network of {classes} classes is impossible: give at least 1")
     return grow(Origin(name, seed, start, classes, antialias), lambda entry: values(entry, seed, start))
+
+
+def grown(module: nn.Module, seed: int, *, classes: int | None = None, start: Start | None = None) -> nn.Module:
+    """A module of one's own, its initial values from `seed`, all parameters frozen, in place and in train mode.
+
+    Convolutions, linear and normalisation layers are filled by `randomness.plan`'s rules, in the plan's order; the
+    module's own values are gone. Groups norm, bn and their like work by type; `module.roles = {"output": ["head"]}`
+    declares the output layer by its path, `"shortcut"` shortcuts. classes: the number of logits, the output layer's
+    unless given. `bnonly.save` stores it, `bnonly.load(file, module=...)` needs the same module again.
+    Raises BadInput for a module without a normalisation layer, and for a parameter that no rule knows.
+    """
+    from bnonly.networks.libraries import check_normalised
+    from bnonly.networks.skeleton import grow
+    from bnonly.randomness.plan import plan
+    from bnonly.randomness.values import values
+
+    start, name = start or Start(), f"{OWN}{type(module).__name__}"
+    check_normalised(module, name)
+    if classes is None:
+        paths: list[str] = getattr(module, "roles", {}).get("output", [])
+        classes = getattr(module.get_submodule(paths[-1]), "out_features", None) if paths else None
+    if classes is None or classes < 1:
+        raise BadInput(f"how many logits {name} gives is not known: pass classes=, or declare its output in roles")
+    if odd := [n for n, p in module.named_parameters() if p.device.type != "cpu" or str(p.dtype) != "torch.float32"]:
+        raise BadInput(f"parameter {odd[0]} of {name} is not float32 on the CPU: grow the module before it is moved")
+    entries = plan(module)
+    drawn = {entry.name: values(entry, seed, start) for entry in entries}  # before anything of the module changes
+    return grow(Origin(name, seed, start, classes), lambda entry: drawn[entry.name], entries, module)

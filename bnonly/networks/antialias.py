@@ -12,10 +12,10 @@ TAPS: dict[str, tuple[int, ...]] = {"rect2": (1, 1), "tri3": (1, 2, 1), "bin5": 
 """In one direction, before they are divided by their sum (R. Zhang, ICML 2019, section 3.2)."""
 
 
-def no_subsampling(antialias: str, what: str) -> None:
-    """Raises BadInput where a filter is asked of a network that never subsamples."""
+def no_filter(antialias: str, why: str) -> None:
+    """Raises BadInput where a filter is asked of a network that takes none. why: a sentence's beginning."""
     if antialias != "none":
-        raise BadInput(f"{what} cuts patches and subsamples nothing, so antialias={antialias!r} is not for it")
+        raise BadInput(f"{why}, so antialias={antialias!r} is not for it")
 
 
 def check_antialias(name: str) -> None:

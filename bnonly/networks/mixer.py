@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from bnonly.errors import BadInput
-from bnonly.networks.antialias import Antialias, no_subsampling
+from bnonly.networks.antialias import Antialias, no_filter
 from bnonly.networks.parts import Conv2d, LayerNorm, Linear, twins
 from bnonly.networks.tokens import EPS, tokens
 
@@ -73,5 +73,5 @@ def mixer(
 
     S/16, B/16 and L/16 are width 512, 768, 1024 and depth 8, 12, 24 with patch 16, resolution 224.
     """
-    no_subsampling(antialias, "a Mixer")
+    no_filter(antialias, "a Mixer cuts patches and subsamples nothing")
     return MLPMixer(width, depth, patch, resolution, classes)

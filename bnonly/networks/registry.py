@@ -77,6 +77,7 @@ class Family:
     resolution: int  # pixels a side it was made for
     refusal: Callable[..., str | None]
     listed: tuple[str, ...]
+    library: str = ""  # the package that defines it, whose name is the builder's argument
 
 
 _SIZES = r"w(?P<width>0|[1-9]\d{0,3})_d(?P<depth>0|[1-9]\d{0,2})_p(?P<patch>0|[1-9]\d{0,2})"
@@ -172,6 +173,19 @@ FAMILIES = (
         _headed,
         ("vit_w128_d4_p4", "vit_w192_d6_p4", "vit_w192_d12_p4"),
     ),
+    *(
+        Family(
+            rf"{library}/(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,99}})",
+            f"bnonly.networks.libraries:{library}_network",
+            f"bnonly.networks.libraries:{library}_entries",
+            1000,
+            224,
+            lambda name: None,
+            (),
+            library,
+        )
+        for library in ("timm", "torchvision")
+    ),
 )
 
 LISTED = tuple(name for family in FAMILIES for name in family.listed)
@@ -182,11 +196,11 @@ PATTERN = "^(" + "|".join(re.sub(r"\?P<\w+>", "", family.pattern) for family in 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A parsed name: its family and the integers in it."""
+    """A parsed name: its family and the integers in it, or the name that a library knows."""
 
     name: str
     family: Family
-    arguments: dict[str, int]
+    arguments: dict[str, Any]
 
     @property
     def resolution(self) -> int:
@@ -211,7 +225,8 @@ def parse(name: str) -> Architecture:
     """The architecture of that name. Raises BadInput, with the nearest known name, for any other."""
     for family in FAMILIES:
         if match := re.fullmatch(family.pattern, name):
-            arguments = {key: int(value) for key, value in match.groupdict().items()}
+            read = str if family.library else int
+            arguments = {key: read(value) for key, value in match.groupdict().items()}
             if refusal := family.refusal(**arguments):
                 raise BadInput(f"network {name!r} is impossible: {refusal}")
             return Architecture(name, family, arguments)

@@ -15,21 +15,23 @@ from torch import nn
 from bnonly.networks import Origin
 from bnonly.networks.registry import parse
 from bnonly.randomness.entry import Entry
-from bnonly.randomness.plan import BATCH_NORMS
+from bnonly.randomness.plan import BATCH_NORMS, plan
 
 
 def grow(
-    origin: Origin, supply: Callable[[Entry], NDArray[np.float32]], entries: Sequence[Entry] | None = None
+    origin: Origin,
+    supply: Callable[[Entry], NDArray[np.float32]],
+    entries: Sequence[Entry] | None = None,
+    module: nn.Module | None = None,
 ) -> nn.Module:
     """The origin's architecture in train mode, every parameter frozen, on the CPU.
 
     supply(entry) gives one parameter's values, C-contiguous and in its shape; the network keeps that very memory. It
     is called in plan order. Running statistics start at mean 0 and variance 1. No global random state is read or
-    written. entries: the architecture's, if they are at hand.
+    written. entries: the architecture's, if they are at hand. module: takes the values in the architecture's place.
     """
-    architecture = parse(origin.name)
     with _no_collection():
-        net = architecture.build(origin.classes, origin.antialias)
+        net = parse(origin.name).build(origin.classes, origin.antialias) if module is None else module.train()
         places = {
             f"{path}.{name}".lstrip("."): (module, name, parameter.shape)
             for path, module in net.named_modules()
@@ -37,7 +39,7 @@ def grow(
             if parameter is not None
         }
         if entries is None:
-            entries = list(architecture.entries(origin.classes))
+            entries = list(parse(origin.name).entries(origin.classes)) if module is None else plan(net)
         assert [(entry.name, entry.shape) for entry in entries] == [(n, (*s,)) for n, (_, _, s) in places.items()], (
             f"the layout of {origin.name} is not that of its modules"
         )
@@ -45,7 +47,7 @@ def grow(
             module, name, _ = places[entry.name]
             module._parameters[name] = nn.Parameter(torch.from_numpy(supply(entry)), requires_grad=False)
         for module in net.modules():
-            if isinstance(module, BATCH_NORMS):
+            if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
                 _fresh_statistics(module)
     object.__setattr__(net, "origin", origin)  # a plain attribute, which nn.Module keeps no record of
     return net

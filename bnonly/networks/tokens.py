@@ -18,7 +18,7 @@ def tokens(stem: Conv2d, x: Tensor) -> Tensor:
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:
-    """Fixed position embedding, float32 [rows * columns, width]: sines and cosines of column and row.
+    """Fixed position embedding, float32 [rows * columns, width]: sines and cosines of columns and rows.
 
     As in Beyer, Zhai and Kolesnikov (2022), "Better plain ViT baselines": 1/10000^(i / (width/4 - 1)), i = 0 ..;
     sines of the column, its cosines, sines of the row, its cosines. Computed in float64. width: a multiple of 4, 8

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from bnonly.errors import BadInput
-from bnonly.networks.antialias import Antialias, no_subsampling
+from bnonly.networks.antialias import Antialias, no_filter
 from bnonly.networks.mixer import MLP
 from bnonly.networks.parts import Conv2d, LayerNorm, Linear, twins
 from bnonly.networks.tokens import EPS, positions, tokens
@@ -85,5 +85,5 @@ class VisionTransformer(nn.Module):
 
 def vit(width: int, depth: int, patch: int, classes: int = 10, antialias: Antialias = "none") -> VisionTransformer:
     """Heads of 64 channels each, as in the published sizes; one head up to width 64."""
-    no_subsampling(antialias, "a ViT")
+    no_filter(antialias, "a ViT cuts patches and subsamples nothing")
     return VisionTransformer(width, depth, patch, max(1, width // 64), 32 // patch * patch, classes)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-Role = Literal["weight", "bias", "gamma", "beta"]
+Role = Literal["weight", "bias", "gamma", "beta", "embedding", "other"]
 Part = Literal["", "output", "shortcut"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter of the plan. fan_in and fan_out are 0 for gamma and beta.
+    """One parameter of the plan. fan_in and fan_out are 0 but for weight and bias.
 
     part: "output" or "shortcut" where the network declares its layer so, else "". statistics: of gamma and beta,
     whether their layer keeps running statistics, as BatchNorm does.

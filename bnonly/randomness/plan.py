@@ -20,13 +20,20 @@ from bnonly.randomness.entry import Entry, Part
 BATCH_NORMS = (_BatchNorm,)
 NORMS = (_BatchNorm, _InstanceNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 FEATURES = (_ConvNd, nn.Linear)
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias")
 
 # A parameter that random:K adds beside a convolution's weight: it repeats scalars that the plan already holds.
 RANDOM_VALUES = "random_values"
 
 
 def plan(net: nn.Module) -> list[Entry]:
-    """The plan of a network, in order. Raises BadInput where a parameter's kind has no rule."""
+    """The plan of a network, in order. Raises BadInput where a parameter's kind has no rule.
+
+    Rules: weight and bias of convolutions and linear layers, and the input projections of nn.MultiheadAttention,
+    which are linear layers; gamma and beta of normalisation layers. What a module other than torch's own holds
+    besides is an "embedding" (tokens, positions, tables) if two of its dimensions are larger than 1, or if it has
+    several and the first is 1; else, as a layer scale, it is "other".
+    """
     owners = {
         f"{path}.{name}".lstrip("."): module
         for path, module in net.named_modules()
@@ -50,6 +57,12 @@ def _entry(index: int, name: str, owner: nn.Module, shape: tuple[int, ...], part
     if isinstance(owner, FEATURES) and own in ("weight", "bias"):
         fan_in, fan_out = _fans(owner)
         return Entry(index, name, own, shape, fan_in, fan_out, part)
+    if isinstance(owner, nn.MultiheadAttention) and own in _PROJECTIONS:
+        rows, columns = shape[0], shape[-1] if len(shape) > 1 else owner.embed_dim
+        return Entry(index, name, "weight" if len(shape) > 1 else "bias", shape, columns, rows, part)
+    if isinstance(owner, FEATURES) or not type(owner).__module__.startswith("torch.nn."):
+        wide = sum(size > 1 for size in shape) > 1
+        return Entry(index, name, "embedding" if wide or (len(shape) > 1 and shape[0] == 1) else "other", shape)
     raise BadInput(
         f"parameter {name} of {type(owner).__name__} has no rule for its initial values: bnonly knows convolutions, "
         "linear layers and normalisation layers"

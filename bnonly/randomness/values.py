@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bnonly.errors import BadInput
 from bnonly.randomness import bngen
 from bnonly.randomness.entry import Entry
 from bnonly.randomness.start import Start
+
+EMBEDDED = 0.02
+"""Standard deviation of tokens, positions and tables of them, as in ViT, DeiT and Swin."""
 
 
 def values(
@@ -30,6 +34,17 @@ def values(
     elif entry.role == "gamma" and start.gamma != "ones":
         draw = bngen.gamma_unit if start.gamma == "uniform" else bngen.gamma_symmetric
         result[...] = draw(seed, stream, entry.size).reshape(entry.shape)
+    elif entry.role == "embedding":
+        scale = np.float32(EMBEDDED * float(bngen.unit_scale("normal")))
+        result[...] = bngen.scaled(seed, stream, entry.size, "normal", scale).reshape(entry.shape)
+    elif entry.role == "other":
+        if start.other == "refuse":
+            shape = "x".join(map(str, entry.shape)) or "a number"
+            raise BadInput(
+                f"parameter {entry.name} ({shape}) has no rule for its initial values: say zeros or ones for all of "
+                "its kind (network.other, Start(other=...)), or take another network"
+            )
+        result[...] = start.other == "ones"
     else:
         result[...] = start.gamma == "ones" if entry.role == "gamma" else start.beta == "ones"
     return result

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bnonly.errors import BadInput
 from bnonly.networks.folded import is_folded
-from bnonly.randomness.plan import BATCH_NORMS
+from bnonly.randomness.plan import BATCH_NORMS, NORMS
 from bnonly.seedfile import codecs
 from bnonly.seedfile.saving import How, coded_layers
 
@@ -25,11 +25,14 @@ def calibrated(net: nn.Module, how: How, images: Tensor) -> nn.Module:
     whose earlier layers are coded already. Its running mean takes on the difference of the two means, its running
     variance the ratio of the two variances. Where coding changes nothing, nothing changes; gamma, beta and the format
     stay as they are. The idea is bias correction of quantised networks (Nagel et al., ICCV 2019, section 4.2).
-    All images pass at once, layer by layer, in the memory of one evaluation. Raises BadInput for a folded network.
+    All images pass at once, layer by layer, in the memory of one evaluation. Raises BadInput for a folded network,
+    and for one whose normalisation is not BatchNorm alone.
     """
     if is_folded(net):
         raise BadInput("a folded network has no running statistics to calibrate: export the original run")
     net = copy.deepcopy(net).eval()
+    if how.form == "affine" or any(isinstance(m, NORMS) and not isinstance(m, BATCH_NORMS) for m in net.modules()):
+        raise BadInput("calibration moves running statistics, and this network has other layers than BatchNorm")
     norms: list[Any] = [module for module in net.modules() if isinstance(module, BATCH_NORMS)]
     before: dict[nn.Module, tuple[Tensor, Tensor]] = {}
     hooks = [norm.register_forward_pre_hook(lambda norm, x: before.update({norm: _moments(x[0])})) for norm in norms]

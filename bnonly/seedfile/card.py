@@ -32,7 +32,7 @@ def config_of(header: Header) -> dict[str, Any]:
         "library_name": LIBRARY,
         "format": FORMAT,
         "architecture": header.arch.id,
-        **header.arch.args(),
+        **header.arch.args,
         "trained": list(header.trained),
         "seed": f"{header.init.seed:032x}",
         "form": header.bn.form,
@@ -67,11 +67,12 @@ def model_card(packed: Packed, repo_id: str = "OWNER/NAME", license: str | None 
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", license):
         raise BadInput(f"license {license!r} is no id of the Hub: use one such as mit, apache-2.0 or cc-by-4.0")
     header = _plain(packed)
+    batch = ["batch-normalization"] if _normalisation(header) == "BatchNorm" else []
     front = {
         "library_name": LIBRARY,
         **({"license": license} if license else {}),
         "pipeline_tag": "image-classification",
-        "tags": [LIBRARY, "random-features", "batch-normalization", header.arch.id],
+        "tags": [LIBRARY, "random-features", *batch, header.arch.id],
     }
     text = f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n{_story(header, packed, repo_id)}\n".encode()
     mark = f"<!-- written by bnonly, and kept from the first edit on: sha256 {hashlib.sha256(text).hexdigest()} -->\n"
@@ -109,7 +110,8 @@ def _story(header: Header, packed: Packed, repo_id: str) -> str:
         "architecture": f"`{arch.title}`, {parameters:,} parameters",
         "seed": f"`{init.seed:032x}` (generator {init.gen}; {init.dist}, {init.scale})",
         "trained": f"`{trained}`" if trained else "nothing",
-        "BatchNorm": f"{bn.channels:,} channels, {packed.zeros:,} of them with scale 0; form {bn.form}, {bn.dtype}",
+        _normalisation(header): f"{bn.channels:,} channels, {packed.zeros:,} of them with scale 0; form {bn.form}, "
+        f"{bn.dtype}",
         "codec": " ".join([header.codec, *(f"{name}={value}" for name, value in header.codec_args.items())]),
         "input": f"{list(given.shape)}, pixels in [0, 1], mean {list(given.mean)}, std {list(given.std)}",
         "classes": f"{arch.classes:,}, named in `config.json`",
@@ -152,6 +154,10 @@ logits = net(images)  # images [N, {", ".join(map(str, given.shape))}], normalis
 
 {_table({name: f"`{value}`" for name, value in digests.items()})}
 """
+
+
+def _normalisation(header: Header) -> str:
+    return "normalisation" if header.bn.form == "affine" else "BatchNorm"
 
 
 def _table(rows: dict[str, str]) -> str:

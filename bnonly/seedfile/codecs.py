@@ -1,4 +1,4 @@
-"""BatchNorm values to tensors and back: two numbers a channel (folded), or the layer's own four (full).
+"""Values of norm layers to tensors and back: two numbers a channel (folded), or the layer's own (full, affine).
 
 Folded: y = a x + b with a = gamma / sqrt(var + eps), b = beta - mean a: in eval mode the whole function. a is rounded
 first, and b is then computed with the rounded a, so that a's error is made good at the channel's own mean.
@@ -9,7 +9,7 @@ each layer's standard deviation, range coded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,10 @@ REACH = 5
 
 STEPS = tuple(1 << power for power in range(11))
 """Steps a standard deviation that rans-1 may have: R."""
+
+
+VALUES = {"folded": ("a", "b"), "full": ("weight", "bias", "mean", "var"), "affine": ("weight", "bias")}
+"""What each form holds of a channel."""
 
 
 class OutOfReach(BnonlyError):
@@ -83,7 +87,7 @@ def encode_folded(
 
 
 def encode_full(values: dict[str, Floats], codec: str, dtype: str) -> Coded:
-    """The layers' own weight, bias, mean and var. With mask, only weights other than 0 are stored."""
+    """The layers' own weight, bias and, of full, mean and var. With mask, only weights other than 0 are stored."""
     near = {name: rounded(value, dtype, f"bn.{name}") for name, value in values.items()}
     tensors = {f"bn.{name}": stored(value, dtype) for name, value in near.items()}
     if codec == "mask":
@@ -96,19 +100,28 @@ def names(form: str, codec: str) -> set[str]:
     """The tensors of a file of that form and codec."""
     if codec == "rans-1":
         return {"bn.scales", "bn.freq", "bn.codes"}
-    own = {"bn.a", "bn.b"} if form == "folded" else {"bn.weight", "bn.bias", "bn.mean", "bn.var"}
-    return own | ({"bn.mask"} if codec == "mask" else set())
+    return {f"bn.{name}" for name in VALUES[form]} | ({"bn.mask"} if codec == "mask" else set())
 
 
 def decode(
-    tensors: Tensors, form: str, codec: str, dtype: str, sizes: Sequence[int], step: int
+    tensors: Tensors,
+    form: str,
+    codec: str,
+    dtype: str,
+    sizes: Sequence[int],
+    step: int,
+    lengths: Mapping[str, int] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """a and b, or weight, bias, mean and var, float32 [channels] each. Raises CorruptFile."""
+    """a and b, or weight and bias, and of full mean and var, float32 [channels] each. Raises CorruptFile.
+
+    lengths: how many there are of a name, where these are not all channels.
+    """
     channels = sum(sizes)
     if codec == "rans-1":
         return _from_grid(tensors, sizes, step)
-    first, *others = ("a", "b") if form == "folded" else ("weight", "bias", "mean", "var")
-    values = {name: loaded(tensors[f"bn.{name}"], dtype, channels, f"bn.{name}") for name in others}
+    first, *others = VALUES[form]
+    known = lengths or {}
+    values = {name: loaded(tensors[f"bn.{name}"], dtype, known.get(name, channels), f"bn.{name}") for name in others}
     if codec == "mask":
         values[first] = _unmasked(tensors["bn.mask"], tensors[f"bn.{first}"], dtype, channels, f"bn.{first}")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bnonly.errors import BadInput
 from bnonly.groups import parse_group
+from bnonly.networks import OWN
 from bnonly.networks.registry import Architecture
 from bnonly.networks.registry import parse as parse_architecture
 from bnonly.randomness.entry import Entry
@@ -30,7 +31,7 @@ from bnonly.seedfile.errors import (
 from bnonly.seedfile.floats import loaded
 from bnonly.seedfile.growing import Digest, Rounds, drawn, places
 from bnonly.seedfile.header import Header
-from bnonly.seedfile.plan import Plan, bounded
+from bnonly.seedfile.plan import FITTING, Plan, bounded
 
 Floats = NDArray[np.float32]
 
@@ -47,9 +48,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Contents:
-    """norms: a and b, or weight, bias, mean and var, each [channels]. stored: other parameters, by tensor name.
+    """norms: a and b, or weight and bias, of form full mean and var too, each [channels].
 
-    rounds: of the filters that were drawn anew, see `growing.Rounds`.
+    stored: other parameters, by tensor name. rounds: of the filters that were drawn anew, see `growing.Rounds`.
     """
 
     header: Header
@@ -108,11 +109,11 @@ class Contents:
             raise FrozenDigestMismatch("frozen_sha256", self.header.frozen_sha256, drawn)
 
 
-def open_file(path: Path, limits: Limits | None = None) -> Contents:
+def open_file(path: Path, limits: Limits | None = None, own: Sequence[Entry] | None = None) -> Contents:
     """`read` of a file. Its errors name the file; a missing one is a BadInput."""
     limits = limits or Limits()
     try:
-        return read(_bytes(path, limits), limits)
+        return read(_bytes(path, limits), limits, own)
     except SeedFileError as error:
         error.file = str(path)
         raise
@@ -132,21 +133,24 @@ def _bytes(path: Path, limits: Limits) -> bytes:
         return data + file.read(max(0, whole + 1 - len(data)))
 
 
-def read(data: bytes, limits: Limits | None = None) -> Contents:
-    """Everything a file holds, all digests but the frozen one compared. Raises the errors of `seedfile.errors`."""
+def read(data: bytes, limits: Limits | None = None, own: Sequence[Entry] | None = None) -> Contents:
+    """Everything a file holds, all digests but the frozen one compared. own: the plan of the module it is for.
+
+    Raises the errors of `seedfile.errors`.
+    """
     limits = limits or Limits()
     text, tensors, buffer = container.unpack(data)
     head = header.parse(text)
     _check_limits(head, limits)
-    plan = _plan(head, limits)
-    if (own := hashlib.sha256(buffer).hexdigest()) != head.payload_sha256:
-        raise PayloadDigestMismatch("payload_sha256", head.payload_sha256, own)
+    plan = _plan(head, limits, own)
+    if (found := hashlib.sha256(buffer).hexdigest()) != head.payload_sha256:
+        raise PayloadDigestMismatch("payload_sha256", head.payload_sha256, found)
     beside = plan.stored()
     wanted = codecs.names(head.bn.form, head.codec) | beside.keys() | ({"rounds"} if plan.redrawn else set())
     if tensors.keys() != wanted:
         raise CorruptFile("tensors", ", ".join(sorted(wanted)), ", ".join(sorted(tensors)) or "none")
-    bn = head.bn
-    norms = codecs.decode(tensors, bn.form, head.codec, bn.dtype, plan.sizes(), head.codec_args.get("R", 0))
+    bn, step = head.bn, head.codec_args.get("R", 0)
+    norms = codecs.decode(tensors, bn.form, head.codec, bn.dtype, plan.sizes(), step, plan.lengths())
     stored = {
         name: loaded(tensors[name], bn.dtype, sum(map(plan.count, entries)), name) for name, entries in beside.items()
     }
@@ -186,11 +190,16 @@ def architecture(name: str) -> Architecture:
         raise UnsupportedFeature("arch.id", "a name of `bnonly networks`", f"{name!r} ({error})") from error
 
 
+def library_of(name: str) -> str:
+    """The package that defines a network, "" for our own and the user's."""
+    return "" if name.startswith(OWN) else architecture(name).family.library
+
+
 def started(head: Header) -> Start:
     """The initial distributions. Raises UnsupportedFeature for one this version does not know or cannot redraw."""
     init = head.init
     try:
-        start = Start(init.dist, init.scale, init.gamma, init.beta)  # pyright: ignore[reportArgumentType]
+        start = Start(init.dist, init.scale, init.gamma, init.beta, init.other)  # pyright: ignore[reportArgumentType]
     except BadInput as error:
         raise UnsupportedFeature("init", "distributions of bngen-1", error) from error
     if not start.storable:
@@ -207,28 +216,65 @@ def _check_limits(head: Header, limits: Limits) -> None:
         raise TooLarge("input.shape", f"at most {limits.pixels} pixels", pixels)
 
 
-def _plan(head: Header, limits: Limits) -> Plan:
-    known = architecture(head.arch.id)
+def features(name: str, start: Start) -> set[str]:
+    """What a reader must know of the architecture and its initial values."""
+    found = {"other"} if start.other != "refuse" else set()
+    if name.startswith(OWN):
+        return found | {"module"}
+    return found | ({"library"} if library_of(name) else set())
+
+
+def _entries(head: Header, own: Sequence[Entry] | None) -> Iterable[Entry]:
+    """The architecture's, in order, without building more than is asked for."""
+    if head.arch.id.startswith(OWN):
+        if own is None:
+            todo = "load it in Python: bnonly.load(file, module=...), with a module of that class"
+            raise UnsupportedFeature("arch.id", "a network that a name builds", head.arch.id, todo)
+        return own
+    if own is not None:
+        todo = "leave module out: the name says what to build"
+        raise UnsupportedFeature("arch.id", f"a module of one's own ({OWN}...)", head.arch.id, todo)
+    try:
+        return architecture(head.arch.id).entries(head.arch.classes)
+    except SeedFileError:
+        raise
+    except BadInput as error:  # a library that is missing, or has no such network any more
+        raise UnsupportedFeature("arch.id", "a network that can be built here", error, _made_with(head)) from error
+
+
+def _made_with(head: Header) -> str | None:
+    """What to do where a library's network is not what it was."""
+    name = head.arch.library
+    return f"the file was made with {name} {head.arch.version}: install that version" if name else None
+
+
+def _plan(head: Header, limits: Limits, own: Sequence[Entry] | None) -> Plan:
+    given = _entries(head, own)
     if head.arch.rev != header.REVISION:
         raise UnsupportedVersion("arch.rev", f"{header.REVISION} of {head.arch.id}", head.arch.rev)
     started(head)
-    entries, weights, channels = bounded(known.entries(head.arch.classes), limits.weights, head.bn.channels)
+    entries, weights, channels = bounded(given, limits.weights, head.bn.channels)
     if weights > limits.weights:
         raise TooLarge("arch", f"at most {limits.weights} weights", f"{weights} or more of {head.arch.id}")
     if channels != head.bn.channels:
-        raise PlanMismatch("bn.channels", head.bn.channels, f"{channels} or more of {head.arch.id}")
+        got = f"{channels} or more of {head.arch.id}"
+        raise PlanMismatch("bn.channels", head.bn.channels, got, _made_with(head))
     plan = Plan(tuple(entries), _trained(head), "rounds" in head.requires)
-    if (own := plan.digest()) != head.plan_sha256:
-        raise PlanMismatch("plan_sha256", head.plan_sha256, own)
+    if (found := plan.digest()) != head.plan_sha256:
+        raise PlanMismatch("plan_sha256", head.plan_sha256, found, _made_with(head))
+    required = sorted({*plan.requires(head.codec, head.arch.antialias), *features(head.arch.id, started(head))})
     checks = {
-        "requires": (list(plan.requires(head.codec, head.arch.antialias)), list(head.requires)),
+        "requires": (required, list(head.requires)),
+        "arch.args.library": (library_of(head.arch.id), head.arch.library),
         "head": ("stored" if "output" in plan.trained else "seeded", head.head),
     }
     for name, (expected, got) in checks.items():
         if expected != got:
             raise CorruptFile(name, expected, got)
+    if head.bn.form not in (fitting := FITTING[plan.norms]):
+        raise CorruptFile("bn.form", f"{' or '.join(fitting)} for {head.arch.id}", head.bn.form)
     if head.codec == "rans-1" and head.bn.form != "folded":
-        raise CorruptFile("codec", "raw or mask in form full", head.codec)
+        raise CorruptFile("codec", f"raw or mask in form {head.bn.form}", head.codec)
     return plan
 
 

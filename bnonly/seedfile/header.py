@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import rfc8785
@@ -23,9 +23,12 @@ from bnonly.seedfile.floats import DTYPES
 
 FORMAT = "bnonly/1"
 GENERATOR = "bngen-1"
-FORMS = ("folded", "full")
+FORMS = ("folded", "full", "affine")
 CODECS = ("raw", "mask", "rans-1")
-FEATURES = ("antialias", "mask", "rans-1", "random.values", "rounds", "shortcut.weight")
+FEATURES = (
+    *("affine", "antialias", "library", "mask", "mixed", "module", "other"),
+    *("rans-1", "random.values", "rounds", "shortcut.weight"),
+)
 """What a file may require of its reader, beyond the rest."""
 
 DEPTH = 64
@@ -40,16 +43,23 @@ REVISION = 1
 
 @dataclass(frozen=True)
 class Arch:
-    """A name of the registry, its revision, and what the builder is told beside the name."""
+    """A name of the registry, its revision, and what the builder is told beside the name.
+
+    library, version: the package that defines the network and the version that made the file, "" for our own.
+    """
 
     id: str
     classes: int
     rev: int = REVISION
     antialias: Antialias = "none"
+    library: str = ""
+    version: str = ""
 
+    @property
     def args(self) -> dict[str, Any]:
-        """As they stand in the file, which says nothing of a filter where there is none."""
-        return {"classes": self.classes} | ({"antialias": self.antialias} if self.antialias != "none" else {})
+        """As they stand in the file, which says nothing of a filter or a library where there is none."""
+        more = {"library": self.library, "version": self.version} if self.library else {}
+        return {"classes": self.classes} | ({"antialias": self.antialias} if self.antialias != "none" else {}) | more
 
     @property
     def title(self) -> str:
@@ -67,11 +77,16 @@ class Init:
     gamma: str = "uniform"
     beta: str = "zeros"
     gen: str = GENERATOR
+    other: str = "refuse"
 
 
 @dataclass(frozen=True)
 class Norms:
-    """The BatchNorm values: form folded or full, channels of all layers together, eps, and the floats' dtype."""
+    """The values of normalisation layers: form, channels of all layers together, eps, and the floats' dtype.
+
+    Form folded or full; affine where no layer keeps running statistics. eps: of all BatchNorm layers; of form affine
+    that of its layers, which the architecture decides, or 0 where they differ.
+    """
 
     form: str
     channels: int
@@ -132,7 +147,7 @@ class Header:
         return {
             "format": FORMAT,
             "requires": list(self.requires),
-            "arch": {"id": arch.id, "rev": arch.rev, "args": arch.args()},
+            "arch": {"id": arch.id, "rev": arch.rev, "args": arch.args},
             "plan_sha256": self.plan_sha256,
             "init": {
                 "gen": init.gen,
@@ -141,6 +156,7 @@ class Header:
                 "scale": init.scale,
                 "gamma": init.gamma,
                 "beta": init.beta,
+                **({"other": init.other} if init.other != "refuse" else {}),
             },
             "frozen_sha256": self.frozen_sha256,
             "payload_sha256": self.payload_sha256,
@@ -196,6 +212,8 @@ def _header(fields: Fields, requires: tuple[str, ...]) -> Header:
     args = arch.inside("args")
     antialias: Any = _known(args, "antialias", tuple(TAPS)) if args.has("antialias") else "none"
     about = Arch(arch.text("id", "[ -~]{1,200}"), args.whole("classes", 1), arch.whole("rev", 1), antialias)
+    if "library" in requires:
+        about = replace(about, library=args.text("library"), version=args.text("version"))
     init = fields.inside("init")
     gen = init.text("gen")
     if gen != GENERATOR:
@@ -203,6 +221,8 @@ def _header(fields: Fields, requires: tuple[str, ...]) -> Header:
     start = Init(
         int(init.text("seed", "[0-9a-f]{32}"), 16), *(init.text(n) for n in ("dist", "scale", "gamma", "beta"))
     )
+    if "other" in requires:
+        start = replace(start, other=init.text("other", "zeros|ones"))
     norms = fields.inside("bn")
     bn = Norms(
         _known(norms, "form", FORMS),

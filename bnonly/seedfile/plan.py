@@ -13,6 +13,9 @@ from bnonly.randomness.entry import Entry
 
 Source = Literal["seed", "file", "seed+file"]
 
+FITTING = {"batch": ("folded", "full"), "affine": ("affine",), "mixed": ("full",)}
+"""By `Plan.norms`, the forms in which such layers are stored; the first unless another is asked for."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -34,8 +37,21 @@ class Plan:
         return "seed+file" if self.scalars and entry.role == "weight" and len(entry.shape) > 2 else "seed"
 
     def sizes(self) -> list[int]:
-        """Channels of each BatchNorm layer, in order."""
+        """Channels of each normalisation layer that has a gamma, in order."""
         return [entry.size for entry in self.entries if entry.role == "gamma"]
+
+    @cached_property
+    def norms(self) -> Literal["batch", "affine", "mixed"]:
+        """Whether all normalisation layers keep running statistics, none does, or some do."""
+        kinds = {entry.statistics for entry in self.entries if entry.role in ("gamma", "beta")}
+        return "mixed" if len(kinds) > 1 else "batch" if True in kinds else "affine"
+
+    def lengths(self) -> dict[str, int]:
+        """Values of weight, bias, mean and var over all normalisation layers: some have no bias or no statistics."""
+        gammas = [entry for entry in self.entries if entry.role == "gamma"]
+        kept = sum(entry.size for entry in gammas if entry.statistics)
+        shifts = sum(entry.size for entry in self.entries if entry.role == "beta")
+        return {"weight": sum(self.sizes()), "bias": shifts, "mean": kept, "var": kept}
 
     def stored(self) -> dict[str, list[Entry]]:
         """The tensors beside the BatchNorm values, and the parameters whose values each joins, in order."""
@@ -73,6 +89,7 @@ class Plan:
         own = {codec} - {"raw"} | ({"random.values", "shortcut.weight"} & set(self.stored()))
         own |= {"rounds"} if self.redrawn else set()
         own |= {"antialias"} if antialias != "none" else set()  # older readers say that they do not know it
+        own |= {self.norms} - {"batch"}
         return tuple(sorted(own))
 
 

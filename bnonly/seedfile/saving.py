@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,19 +16,21 @@ from torch import Tensor, nn
 
 from bnonly.errors import BadInput
 from bnonly.files import write_atomically
+from bnonly.networks import is_own
 from bnonly.networks.folded import is_folded
+from bnonly.networks.libraries import library_version
 from bnonly.networks.registry import parse
 from bnonly.seedfile import codecs, container, probe, storable
-from bnonly.seedfile.contents import Contents, rounds_tensor
+from bnonly.seedfile.contents import Contents, features, library_of, rounds_tensor
 from bnonly.seedfile.errors import NotStorable, SeedFileError
 from bnonly.seedfile.floats import DTYPES, rounded, stored
-from bnonly.seedfile.header import FORMS, Arch, Check, Header, Init, Input, Norms
+from bnonly.seedfile.header import FORMS, REVISION, Arch, Check, Header, Init, Input, Norms
 from bnonly.seedfile.header import parse as parse_header
 from bnonly.seedfile.loading import assembled
-from bnonly.seedfile.plan import Plan
+from bnonly.seedfile.plan import FITTING, Plan
 
 Values = NDArray[np.float64]
-Form = Literal["folded", "full"]
+Form = Literal["auto", "folded", "full", "affine"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Codec = Literal["raw", "mask", "rans"]
 CODECS = {"raw": "raw", "mask": "mask", "rans": "rans-1"}
@@ -40,12 +42,14 @@ class How:
     """How the values are written.
 
     form: "folded", two numbers a channel, to evaluate; "full", gamma, beta and running statistics, to train on or
-    clamp later. dtype: "fp32" | "fp16" | "bf16", of every stored number. codec: "raw"; "mask", without the zeros;
-    "rans", in steps and range coded, folded form only. clamp: every |gamma| below it is stored as 0. step: steps a
-    standard deviation for "rans", a power of two up to 1024.
+    clamp later; "affine", gamma and beta of layers that have no running statistics, as LayerNorm; "auto", folded
+    where all layers are BatchNorm, full where some are, affine where none is. dtype: "fp32" | "fp16" | "bf16", of
+    every stored number. codec: "raw"; "mask", without the zeros; "rans", in steps and range coded, folded form only.
+    clamp: every |gamma| below it is stored as 0. step: steps a standard deviation for "rans", a power of two up to
+    1024.
     """
 
-    form: Form = "folded"
+    form: Form = "auto"
     dtype: Dtype = "fp32"
     codec: Codec = "raw"
     clamp: float = 0.0
@@ -62,15 +66,29 @@ class How:
             if exact is None or (exact != value and value == value) or isinstance(value, str):
                 raise BadInput(f"{name} {value!r} is no {'number' if kind is float else 'whole number'}")
             object.__setattr__(self, name, exact)
-        for name, known in (("form", FORMS), ("dtype", DTYPES), ("codec", CODECS)):
+        for name, known in (("form", ("auto", *FORMS)), ("dtype", DTYPES), ("codec", CODECS)):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}")
         if not 0 <= self.clamp < float("inf"):
             raise BadInput(f"a clamp of {self.clamp} is impossible: it bounds |gamma|, so it is a number from 0 up")
         if self.step not in codecs.STEPS:
             raise BadInput(f"a step of {self.step} is impossible: use a power of two from 1 to {codecs.STEPS[-1]}")
-        if self.codec == "rans" and self.form == "full":
-            raise BadInput("codec rans codes a and b, which form full does not have: use form folded, or codec mask")
+        if self.codec == "rans" and self.form in ("full", "affine"):
+            raise BadInput(
+                f"codec rans codes a and b, which form {self.form} does not have: use codec mask, or "
+                "form folded where the network has BatchNorm alone"
+            )
+
+    def fitting(self, plan: Plan) -> How:
+        """With the form decided. Raises NotStorable where the network's normalisation layers have no such form."""
+        known = FITTING[plan.norms]
+        if self.form == "auto":
+            return replace(self, form=known[0])  # type: ignore[arg-type]
+        if self.form not in known:
+            layers = {"batch": "BatchNorm alone", "affine": "no BatchNorm", "mixed": "BatchNorm and other layers"}
+            todo = "leave the form out, and the one that fits is taken"
+            raise NotStorable("form", f"{' or '.join(known)} for {layers[plan.norms]}", self.form, todo)
+        return self
 
 
 @dataclass(frozen=True)
@@ -91,7 +109,7 @@ def save(
     net: nn.Module,
     path: str | os.PathLike[str],
     *,
-    form: Form = "folded",
+    form: Form = "auto",
     dtype: Dtype = "fp32",
     codec: Codec = "raw",
     clamp: float = 0.0,
@@ -118,11 +136,14 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
     # Not the parameters: those of random:K stand beside the weights, where state_dict puts them in.
     state = {name: value.cpu() for name, value in net.state_dict().items()}
     if input is None:
+        if known is None and is_own(origin):
+            raise BadInput(f"what images {origin.name} takes is not known: pass input=bnonly.seedfile.Input(...)")
         input = known.input if known else plain_input(origin.name, origin.classes)
     storable.check_input(input, origin.classes)
     if not isinstance(info, Mapping | None):
         raise BadInput(f"info is {type(info).__name__}: give names and values, or leave it out")
     plan = storable.plan_of(net, state, origin)
+    how = how.fitting(plan)
     own = {entry.name: storable.host(entry.name, state[entry.name]) for entry in plan.entries}
     rounds = storable.later_rounds(net, plan)
     frozen_sha256, scalars = storable.compared(own, plan, origin, rounds)
@@ -133,10 +154,12 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         beside[name] = rounded(np.concatenate(flat), how.dtype, name)
     tensors = coded.tensors | {name: stored(value, how.dtype) for name, value in beside.items()}
     tensors |= rounds_tensor(plan, rounds)
-    start = origin.start
+    start, library = origin.start, library_of(origin.name)
     header = Header(
-        arch=Arch(origin.name, origin.classes, antialias=origin.antialias),
-        init=Init(origin.seed, start.weights, start.scale, start.gamma, start.beta),
+        arch=Arch(
+            origin.name, origin.classes, REVISION, origin.antialias, library, library and library_version(library)
+        ),
+        init=Init(origin.seed, start.weights, start.scale, start.gamma, start.beta, other=start.other),
         bn=Norms(how.form, sum(plan.sizes()), eps, how.dtype),
         input=input,
         check=Check((), (), 0.0),
@@ -144,7 +167,7 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
         codec=codec,
         codec_args={"R": how.step} if codec == "rans-1" else {},
         head="stored" if "output" in plan.trained else "seeded",
-        requires=plan.requires(codec, origin.antialias),
+        requires=tuple(sorted({*plan.requires(codec, origin.antialias), *features(origin.name, start)})),
         plan_sha256=plan.digest(),
         frozen_sha256=frozen_sha256,
         payload_sha256=container.payload_sha256(tensors),
@@ -153,9 +176,13 @@ def pack(net: nn.Module, how: How, input: Input | None = None, info: Mapping[str
     # The probe asks the network that a reader will have, its weights in this one's memory.
     reader = Contents(header, plan, coded.values, beside, 0, "", rounds)
     replica = assembled(
-        reader, lambda entry: own[entry.name] if plan.source(entry) == "seed" else own[entry.name].copy()
+        reader,
+        lambda entry: own[entry.name] if plan.source(entry) == "seed" else own[entry.name].copy(),
+        storable.plain_copy(net) if is_own(origin) else None,
     )
     storable.check_layers(net, replica, header.arch.title)
+    kept = (e.name.rpartition(".")[0] for e in plan.entries if e.role in ("gamma", "beta") and e.statistics)
+    storable.check_buffers(net, replica, kept)
     header = replace(header, check=probe.asked(replica, origin.seed, header.input.shape))
     zeros = int((coded.values["a" if how.form == "folded" else "weight"] == 0).sum())
     return Packed(container.pack(_text(header), tensors), header, zeros, notes)
@@ -170,13 +197,18 @@ def plain_input(name: str, classes: int) -> Input:
 def _coded(
     net: nn.Module, state: Mapping[str, Tensor], plan: Plan, how: How
 ) -> tuple[codecs.Coded, str, float, tuple[str, ...]]:
-    """The BatchNorm values as they will be stored, the codec's id, eps, and what was done otherwise than asked."""
-    paths = [entry.name.rpartition(".")[0] for entry in plan.entries if entry.role == "gamma"]
+    """The norm layers' values as they will be stored, the codec's id, eps, and what was done otherwise than asked."""
+    own = [entry for entry in plan.entries if entry.role in ("gamma", "beta")]
+    paths = {entry.name.rpartition(".")[0]: entry.statistics for entry in own}
     layers: dict[str, Any] = {path: net.get_submodule(path) for path in paths}
-    eps = storable.check_norms(layers)
-    weight, bias, mean, var = (
-        np.concatenate([state[f"{path}.{name}"].double().numpy() for path in paths])
-        for name in ("weight", "bias", "running_mean", "running_var")
+    eps = storable.check_norms(layers, [path for path, kept in paths.items() if kept])
+
+    def joined(names: Iterable[str]) -> Values:
+        return np.concatenate([np.zeros(0), *(state[name].double().numpy().reshape(-1) for name in names)])
+
+    weight, bias = (joined(entry.name for entry in own if entry.role == role) for role in ("gamma", "beta"))
+    mean, var = (
+        joined(f"{path}.{name}" for path, kept in paths.items() if kept) for name in ("running_mean", "running_var")
     )
     if is_folded(net):
         if how.form == "full" or how.clamp:
@@ -193,7 +225,7 @@ def _coded(
 def coded_layers(
     weight: Values, bias: Values, mean: Values, var: Values, eps: float, sizes: Sequence[int], how: How
 ) -> tuple[codecs.Coded, str, tuple[str, ...]]:
-    """BatchNorm layers' values, [channels] each of `sizes` channels a layer, as they will be stored.
+    """The values of normalisation layers, of `sizes` channels a layer, as they will be stored.
 
     With the codec's id and what was done otherwise than asked.
     """
@@ -201,9 +233,11 @@ def coded_layers(
         raise NotStorable("running_var", "variances from 0 up", f"{var.min():g}")
     # In float32, as the measures compare it: a gamma of exactly T stays.
     weight = np.where(np.abs(weight).astype(np.float32) < np.float32(how.clamp), 0.0, weight)
-    if how.form == "full":
+    if how.form in ("full", "affine"):
         codec = CODECS[how.codec]
-        full: dict[str, codecs.Floats] = {"weight": weight, "bias": bias, "mean": mean, "var": var}
+        full: dict[str, codecs.Floats] = {"weight": weight, "bias": bias}
+        if how.form == "full":
+            full |= {"mean": mean, "var": var}
         return codecs.encode_full(full, codec, how.dtype), codec, ()
     return _folded(codecs.fold(weight, var, eps), lambda near: bias - mean * near, sizes, how)
 

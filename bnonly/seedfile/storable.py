@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -15,15 +16,16 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.errors import BadInput
 from bnonly.fused.network import plain_kind
-from bnonly.networks import Origin, origin_of
+from bnonly.networks import Origin, is_own, origin_of
 from bnonly.networks.registry import parse
 from bnonly.randomness.plan import BATCH_NORMS
+from bnonly.randomness.plan import plan as plan_entries
 from bnonly.seedfile.contents import Limits
 from bnonly.seedfile.errors import NotStorable
 from bnonly.seedfile.growing import Digest, Rounds, drawn, places
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.plan import Plan
-from bnonly.trainable import trained_groups
+from bnonly.trainable import freeze_all_but, trained_groups
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _WAYS = ("stride", "padding", "dilation", "groups", "padding_mode")
@@ -52,14 +54,36 @@ def plan_of(net: nn.Module, state: Mapping[str, Tensor], origin: Origin) -> Plan
     drawn_from = getattr(net, "positions_seed", origin.seed)
     if drawn_from != origin.seed:
         raise NotStorable("random:K", f"positions from the network's own seed {origin.seed}", f"seed {drawn_from}")
-    entries = tuple(parse(origin.name).entries(origin.classes))
-    own = {name: tuple(value.shape) for name, value in state.items() if name.rpartition(".")[2] not in _STATISTICS}
+    entries = tuple(plan_entries(net) if is_own(origin) else parse(origin.name).entries(origin.classes))
+    buffers = {name for name, _ in net.named_buffers()}
+    own = {name: tuple(value.shape) for name, value in state.items() if name not in buffers}
     wanted = {entry.name: entry.shape for entry in entries}
     if odd := sorted(name for name in own.keys() | wanted.keys() if own.get(name) != wanted.get(name)):
         here, there = own.get(odd[0], "none"), wanted.get(odd[0], "none")
         raise NotStorable(f"network, {odd[0]}", f"{there}, as in {origin.name}", here)
     plan = Plan(entries, trained)
     return replace(plan, redrawn=bool(later_rounds(net, plan)))
+
+
+def plain_copy(net: nn.Module) -> nn.Module:
+    """A copy of a module of the user's, for a reader's values: no scalar of it trains, and nothing is folded yet."""
+    copied = deepcopy(net)
+    freeze_all_but(copied, "none")
+    return copied
+
+
+def check_buffers(net: nn.Module, replica: nn.Module, norms: Iterable[str]) -> None:
+    """Raises NotStorable for a buffer that neither the architecture nor the file brings back.
+
+    norms: the paths of the layers whose running statistics the file holds.
+    """
+    held = {f"{path}.{name}" for path in norms for name in _STATISTICS}
+    own, built = net.state_dict(), replica.state_dict()
+    for name, _ in net.named_buffers():
+        if name in held or name not in own:
+            continue
+        if name not in built or not torch.equal(own[name].cpu(), built[name]):
+            raise NotStorable(name, "a buffer as the architecture makes it", "one that has changed")
 
 
 def later_rounds(net: nn.Module, plan: Plan) -> Rounds:
@@ -116,8 +140,14 @@ def check_layers(net: nn.Module, replica: nn.Module, name: str) -> None:
             raise NotStorable(f"network, {path or 'as a whole'}", f"{like}, as in {name}", here)
 
 
-def check_norms(layers: Mapping[str, Any]) -> float:
-    """The eps of all BatchNorm layers. Raises NotStorable where there is no such thing."""
+def check_norms(layers: Mapping[str, Any], kept: Sequence[str]) -> float:
+    """The eps that a file speaks of: that of all layers with running statistics, `kept`, or without any `common_eps`.
+
+    Raises NotStorable where there is no such thing.
+    """
+    if not kept:
+        return common_eps(layers.values())
+    layers = {path: layers[path] for path in kept}
     for path, layer in layers.items():
         if not isinstance(layer, BATCH_NORMS):
             raise NotStorable(path, "a BatchNorm", type(layer).__name__)
@@ -128,6 +158,12 @@ def check_norms(layers: Mapping[str, Any]) -> float:
         (eps, _), (other, path) = first, others[0]
         raise NotStorable(f"{path}.eps", f"{eps} as in the other layers", other)
     return first[0]
+
+
+def common_eps(layers: Iterable[Any]) -> float:
+    """Of layers without running statistics, which have it of their architecture: 0 where they differ or say none."""
+    values = {layer.eps for layer in layers}
+    return values.pop() if len(values) == 1 and None not in values else 0.0
 
 
 def _way(module: nn.Module) -> str:

@@ -32,7 +32,10 @@ OFFERS = [
     ("bnonly fit --seed 3 --group o", {"output"}),
     ("bnonly fit --group random:", {"random:2"}),
     ("bnonly fit --group bn+", {"bn+output"}),
-    ("bnonly fit --network.name cifar_resnet1", {"cifar_resnet14", "cifar_resnet110", "cifar_resnet14_gn", "cifar_resnet14_ln"}),
+    (
+        "bnonly fit --network.name cifar_resnet1",
+        {"cifar_resnet14", "cifar_resnet110", "cifar_resnet14_gn", "cifar_resnet14_ln"},
+    ),
     ("bnonly networks resnet10", {"resnet101"}),
     ("bnonly fit --seed ", set()),
     ("bnonly fit -c configs/pre", {"configs/presets"}),

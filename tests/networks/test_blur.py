@@ -147,6 +147,10 @@ def test_a_vgg_blurs_behind_its_pools_and_tokens_have_nothing_to_blur():
             )
             assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     assert shapes[0] == shapes[1]
-    for name in ("mixer_w128_d4_p4", "vit_w128_d4_p4"):
-        with pytest.raises(BadInput, match="subsamples nothing"):
+    for name, why in (
+        ("mixer_w128_d4_p4", "nothing"),
+        ("vit_w128_d4_p4", "nothing"),
+        ("torchvision/resnet18", "as its"),
+    ):
+        with pytest.raises(BadInput, match=f"subsamples {why}.*antialias='tri3' is not for it"):
             bnonly.network(name, seed=1, antialias="tri3")

@@ -22,7 +22,8 @@ def digests(path: Path) -> list[str]:
         contents.check_frozen(digest)
         drawn = digest.hexdigest()
     bn, ends = contents.header.bn, np.cumsum(contents.plan.sizes())[:-1]
-    plain = {"mean": np.zeros(bn.channels, np.float32), "var": np.full(bn.channels, 1 - bn.eps, np.float32)}
+    kept = 0 if bn.form == "affine" else bn.channels
+    plain = {"mean": np.zeros(kept, np.float32), "var": np.full(kept, 1 - bn.eps, np.float32)}
     statistics = plain | contents.norms  # of a folded layer: mean 0, variance 1 - eps
     for layer in zip(*(np.split(statistics[name], ends) for name in plain), strict=True):
         whole.update(np.concatenate(layer).astype("<f4").tobytes())
@@ -33,7 +34,7 @@ def written(contents: Contents) -> codecs.Tensors:
     """The tensors of the values that were read: the file's own, but for rans-1, which takes its scales anew."""
     head, norms = contents.header, contents.norms
     dtype, step = head.bn.dtype, head.codec_args.get("R", 0)
-    if head.bn.form == "full":
+    if head.bn.form in ("full", "affine"):
         coded = codecs.encode_full(dict(norms), head.codec, dtype)
     else:
         a, b = (norms[name].astype(np.float64) for name in "ab")

@@ -51,8 +51,8 @@ def trained(name="cifar_resnet8", seed=7, group="bn", *, share=0.3, redrawn=(), 
                 assert layer.running_mean is not None and layer.running_var is not None
                 layer.running_mean.copy_(uniform(layer.running_mean, -0.5, 0.5))
                 layer.running_var.copy_(uniform(layer.running_var, 0.5, 2.0))
-                if layer.weight.requires_grad:
-                    layer.weight[uniform(layer.weight, 0, 1) < share] = 0
+            if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm) and layer.weight.requires_grad:
+                layer.weight[uniform(layer.weight, 0, 1) < share] = 0
     return net
 
 
@@ -96,6 +96,11 @@ CASES = {
     ),
     "regrown": Case(how=How(dtype="fp16"), redrawn=(0.2, 0.4)),
     "regrown-shortcut-rans-1": Case("bn+shortcut+random:2", How(codec="rans", step=4), redrawn=(0.5,)),
+    "affine-fp32-raw": Case("norm+output", How(form="affine"), {"name": "mixer_w16_d2_p4_r16"}),
+    "affine-bf16-mask": Case("norm", How(dtype="bf16", codec="mask", clamp=0.1), {"name": "mixer_w16_d2_p4_r16"}),
+    "affine-vit": Case("gamma", How(dtype="fp16"), {"name": "vit_w32_d1_p4", "classes": 3}),
+    "affine-gn-random-2": Case("norm+random:2+shortcut", How(codec="mask"), {"name": "cifar_resnet8_gn"}),
+    "affine-ln": Case("norm", How(dtype="fp16"), {"name": "cifar_resnet8_ln"}),
     "sign-two-classes": Case("norm", How(dtype="fp16"), {"start": Start("sign", gamma="ones"), "classes": 2}),
 }
 

@@ -18,9 +18,11 @@ def test_every_form_codec_and_dtype_is_here():
     assert {(h.bn.form, h.codec) for h in headers} == {
         *((form, codec) for form in ("folded", "full") for codec in ("raw", "mask")),
         ("folded", "rans-1"),
+        *(("affine", codec) for codec in ("raw", "mask")),
     }
     assert {h.bn.dtype for h in headers} == {"fp32", "fp16", "bf16"}
     assert {name for h in headers for name in h.requires} == {
+        "affine",
         "mask",
         "rans-1",
         "random.values",

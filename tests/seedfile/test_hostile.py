@@ -53,7 +53,8 @@ def test_a_rewritten_file_without_a_change_is_the_same():
         ("init.dist", "cauchy", UnsupportedFeature, "cauchy"),
         ("init.seed", 7, CorruptFile, r"init\.seed"),
         ("init.seed", "7", CorruptFile, r"init\.seed"),
-        ("bn.form", "affine", UnsupportedFeature, "folded or full, got affine"),
+        ("bn.form", "affine", CorruptFile, "folded or full for cifar_resnet8, got affine"),
+        ("bn.form", "raw", UnsupportedFeature, "folded or full or affine, got raw"),
         ("bn.channels", 335, PlanMismatch, "expected 335, got 336 or more"),
         ("bn.channels", 337, PlanMismatch, "expected 337, got 336"),
         ("bn.channels", 1 << 40, TooLarge, "at most 16777216"),
@@ -136,6 +137,11 @@ def instead(name, dtype, array):
         ("folded-rans-1", instead("bn.codes", "U8", np.zeros(600, "u1")), "a state"),
         ("folded-rans-1", instead("bn.codes", "U8", np.full(9, 1, "u1")), "more bytes"),
         ("bn-output", without("head.bias"), "head.bias"),
+        ("affine-fp32-raw", without("bn.bias"), "bn.bias, bn.weight, head.bias, head.weight, got"),
+        ("affine-fp32-raw", instead("bn.mean", "F32", np.zeros(80, "<f4")), "bn.mean"),
+        ("affine-fp32-raw", instead("bn.bias", "F32", np.zeros(79, "<f4")), r"F32 \[80\], got F32 \[79\]"),
+        ("affine-fp32-raw", instead("bn.weight", "F32", np.full(80, np.nan, "<f4")), "finite numbers, got nan"),
+        ("affine-bf16-mask", instead("bn.mask", "U8", np.zeros(11, "u1")), r"U8 \[10\]"),
         ("regrown", without("rounds"), "rounds"),
         ("regrown", instead("rounds", "U8", np.zeros(336, "u1")), "a filter that was drawn anew, got none"),
         ("regrown", instead("rounds", "U8", np.ones(335, "u1")), r"U8 \[336\], got U8 \[335\]"),
@@ -145,6 +151,52 @@ def instead(name, dtype, array):
 def test_tensors_that_do_not_fit(name, tensors, says):
     with pytest.raises(CorruptFile, match=says):
         read(rewritten(lambda plain: None, name, tensors))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error", "says"),
+    [
+        ("requires", [], CorruptFile, r"\['affine'\], got \[\]"),
+        ("requires", ["affine", "mixed"], CorruptFile, "requires"),
+        ("requires", ["affine-2"], UnsupportedFeature, "affine-2"),
+        ("arch.id", "mixer_w16_d3_p4_r16", PlanMismatch, r"bn\.channels"),
+        ("arch.id", "mixer_w16_d2_p2_r16", PlanMismatch, "plan_sha256"),
+        ("arch.id", "mixer_w16_d2_p3_r16", UnsupportedFeature, "is impossible"),
+        ("bn.form", "full", CorruptFile, "affine for mixer_w16_d2_p4_r16, got full"),
+        ("bn.form", "folded", CorruptFile, "affine for mixer_w16_d2_p4_r16, got folded"),
+        ("bn.channels", 79, PlanMismatch, "expected 79, got 80"),
+        ("bn.dtype", "fp16", CorruptFile, r"F16 \[80\], got F32"),
+        ("codec", "mask", CorruptFile, "requires"),
+        ("trained", ["norm"], PlanMismatch, "plan_sha256"),
+    ],
+)
+def test_an_affine_header_that_is_whole_but_wrong(path, value, error, says):
+    change = setting(path, value)
+    with pytest.raises(error, match=says):
+        read(rewritten(change, "affine-fp32-raw", None if path != "bn.form" else as_form(value)))
+
+
+def as_form(form):
+    """The tensors that another form would have, so that these are not what is refused."""
+    names = {"folded": ("bn.a", "bn.b"), "full": ("bn.weight", "bn.bias", "bn.mean", "bn.var")}[form]
+    values = Tensor("F32", (80,), np.ones(80, "<f4").tobytes())
+    return lambda tensors: (
+        {key: v for key, v in tensors.items() if key.startswith("head")} | dict.fromkeys(names, values)
+    )
+
+
+def test_rans_in_an_affine_file_is_refused():
+    def change(plain):
+        plain["codec"], plain["codec_args"], plain["requires"] = "rans-1", {"R": 4}, ["affine", "rans-1"]
+
+    with pytest.raises(CorruptFile, match="raw or mask in form affine, got rans-1"):
+        read(rewritten(change, "affine-fp32-raw"))
+
+
+def test_an_eps_that_is_not_the_architectures():
+    contents = read(rewritten(setting("bn.eps", 1e-5), "affine-fp32-raw"))
+    with pytest.raises(CorruptFile, match=r"bn\.eps: expected 1e-06 of mixer_w16_d2_p4_r16, got 1e-05"):
+        network_of(contents)
 
 
 @pytest.mark.parametrize("step", [0, 3, 2048, 1 << 50])

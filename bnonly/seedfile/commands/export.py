@@ -25,10 +25,10 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--form",
-        choices=("folded", "full"),
-        default="folded",
+        choices=("auto", "folded", "full", "affine"),
+        default="auto",
         help="folded: two numbers a channel, to evaluate; full: gamma, beta and running statistics, to clamp or to "
-        "train on (default: folded)",
+        "train on; affine: gamma and beta of layers without running statistics (default: auto, the first that fits)",
     )
     parser.add_argument(
         "--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="of every stored number (default: fp32)"

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     net: Any = load(options.file)
     head = net.stored
     state = {name: value.numpy() for name, value in net.state_dict().items()}
-    write_safetensors(options.out, state, {"arch": head.arch.id, **head.arch.args(), "form": head.bn.form})
+    write_safetensors(options.out, state, {"arch": head.arch.id, **head.arch.args, "form": head.bn.form})
     print(f"{options.out.stat().st_size:,} bytes, {len(state)} tensors of {head.arch.title}")
     print(options.out)
     return 0
