@@ -129,12 +129,14 @@ def trained_parameters(network: str, group: str) -> int | None:
     if not parts <= {"bn", "norm", "output", "shortcut", "all", "none"}:
         return None
     try:
-        entries = parse(network).entries()
+        architecture = parse(network)
     except BadInput:
+        return None
+    if architecture.family.library:  # whose networks are known by building them, with torch
         return None
     return sum(
         entry.size
-        for entry in entries
+        for entry in architecture.entries()
         if "all" in parts
         or entry.part in parts
         or (entry.role in ("gamma", "beta") and ("norm" in parts or ("bn" in parts and entry.statistics)))

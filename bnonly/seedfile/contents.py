@@ -234,12 +234,14 @@ def _entries(head: Header, own: Sequence[Entry] | None) -> Iterable[Entry]:
     if own is not None:
         todo = "leave module out: the name says what to build"
         raise UnsupportedFeature("arch.id", f"a module of one's own ({OWN}...)", head.arch.id, todo)
+    known = architecture(head.arch.id)
+    if known.family.library and "library" not in head.requires:  # before anything of it is imported
+        raise UnsupportedFeature("arch.id", "a network of bnonly's own, as requires says", head.arch.id)
     try:
-        return architecture(head.arch.id).entries(head.arch.classes)
-    except SeedFileError:
-        raise
+        return known.entries(head.arch.classes)
     except BadInput as error:  # a library that is missing, or has no such network any more
-        raise UnsupportedFeature("arch.id", "a network that can be built here", error, _made_with(head)) from error
+        got = f"{head.arch.id} ({error})"
+        raise UnsupportedFeature("arch.id", "a network that can be built here", got, _made_with(head)) from error
 
 
 def _made_with(head: Header) -> str | None:

@@ -90,6 +90,7 @@ function checkTrained(trained) {
 
 /** What the trained groups and the codec decide; after the plan, which they decide too. */
 export function checkConsequences({ bn, codec, head, requires, trained }) {
+  insist(bn.form !== "affine", "bn.form"); // of networks without BatchNorm, whose feature this reader lacks
   insist(codec !== "rans-1" || bn.form === "folded", "codec");
   insist(head === (trained.includes("output") ? "stored" : "seeded"), "head");
   const used = [];
@@ -124,7 +125,7 @@ function checkInit(init) {
 function checkNorms(header) {
   const { bn, codec, codec_args: args } = header;
   keysAre(bn, ["form", "channels", "eps", "dtype"], "bn");
-  known(bn, "bn", "form", ["folded", "full"]);
+  known(bn, "bn", "form", ["folded", "full", "affine"]);
   insist(isCount(bn.channels) && bn.channels > 0, "bn.channels");
   insist(isWithin(bn.eps, 0, 1), "bn.eps");
   known(bn, "bn", "dtype", ["fp32", "fp16", "bf16"]);
