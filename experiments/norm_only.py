@@ -18,7 +18,7 @@ from typing import Any
 from experiments.grid import By, Experiment, Trial
 
 RESNETS = By(
-    smoke=("cifar_resnet8", "cifar_resnet8_ln"),
+    smoke=("cifar_resnet8_ln",),
     cpu=("cifar_resnet14", "cifar_resnet14_ln", "cifar_resnet14_gn"),
     paper=("cifar_resnet56", "cifar_resnet56_ln", "cifar_resnet56_gn"),
 )
@@ -27,7 +27,8 @@ TOKENS = By(
     cpu=("mixer_w128_d4_p4", "vit_w128_d4_p4"),
     paper=("mixer_w256_d8_p4", "vit_w192_d12_p4"),
 )
-GROUPS = ("norm", "norm+output", "all")
+_GROUPS = ("norm", "norm+output", "all")
+GROUPS = By(smoke=("norm", "all"), cpu=_GROUPS, paper=_GROUPS)
 RATES = {
     "sgd": By(smoke=(0.03, 0.3), cpu=(0.03, 0.1, 0.3, 1.0), paper=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "adam": By(smoke=(0.003, 0.03), cpu=(0.001, 0.003, 0.01, 0.03), paper=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
@@ -88,7 +89,7 @@ def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
 def _sweep(preset: str) -> list[tuple[Any, ...]]:
     return [
         point(preset, network, group, lr, HOLDOUT.of(preset))
-        for group in GROUPS
+        for group in GROUPS.of(preset)
         for networks, optimizer in ((RESNETS, "sgd"), (TOKENS, "adam"))
         for network in networks.of(preset)
         for lr in RATES[optimizer].of(preset)

@@ -44,7 +44,7 @@ OFFERS = [
     ("bnonly demo --out ", {"configs", "runs"}),
     ("bnonly weights --dist s", {"sign"}),
     ("bnonly deploy a.yaml --c", {"--compact"}),
-    ("bnonly experiment st", {"status"}),
+    ("bnonly experiment st", {"status", "style"}),
     ("bnonly experiment run dep", {"depth"}),
     ("bnonly experiment run depth --preset p", {"paper"}),
 ]

@@ -21,7 +21,8 @@ def net(monkeypatch):
     """A network that bnonly.seedfile.load gives for any path, with what a file says of it."""
     made = nets.network("cifar_resnet8", 7, 0.5)
     known = SimpleNamespace(shape=(3, 16, 16), labels=("ape", "bee"), mean=(0.5, 0.5, 0.5), std=None)
-    object.__setattr__(made, "stored", SimpleNamespace(input=known))
+    arch = SimpleNamespace(title="cifar_resnet8")
+    object.__setattr__(made, "stored", SimpleNamespace(input=known, arch=arch))
     monkeypatch.setitem(sys.modules, "bnonly.seedfile", SimpleNamespace(load=lambda path: made))
     return made
 

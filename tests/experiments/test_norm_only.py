@@ -22,8 +22,8 @@ def test_every_cell_has_every_rate_of_its_optimizer_and_no_test_set(preset, tmp_
     for trial in found:
         assert trial.config.data.holdout > 0 and trial.config.seed == 0
         rates.setdefault(cell(trial), []).append(trial.config.training.lr)
-    wanted = {(network, group): "sgd" for network in RESNETS.of(preset) for group in GROUPS}
-    wanted |= {(network, group): "adam" for network in TOKENS.of(preset) for group in GROUPS}
+    wanted = {(network, group): "sgd" for network in RESNETS.of(preset) for group in GROUPS.of(preset)}
+    wanted |= {(network, group): "adam" for network in TOKENS.of(preset) for group in GROUPS.of(preset)}
     assert {key: tuple(own) for key, own in rates.items()} == {
         key: tuple(RATES[optimizer].of(preset)) for key, optimizer in wanted.items()
     }

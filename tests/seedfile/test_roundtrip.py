@@ -217,7 +217,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("how", "says"),
         [
-            ({"form": "flat"}, "use one of folded, full"),
+            ({"form": "flat"}, "use one of auto, folded, full, affine"),
             ({"dtype": "int8"}, "fp32, fp16, bf16"),
             ({"codec": "zip"}, "raw, mask, rans"),
             ({"clamp": -1.0}, "from 0 up"),
