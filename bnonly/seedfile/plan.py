@@ -61,7 +61,7 @@ class Plan:
             if source == "seed+file":
                 tensors.setdefault("random.values", []).append(entry)
             elif source == "file" and entry.part == "output":
-                tensors[f"head.{entry.role}"] = [entry]
+                tensors.setdefault(f"head.{entry.role}", []).append(entry)
             elif source == "file" and entry.part == "shortcut":
                 tensors.setdefault("shortcut.weight", []).append(entry)
         return tensors
