@@ -17,7 +17,7 @@ from bnonly.deploy.weighted import Convolution, Grouped, Linear, Norm, Weighted,
 from bnonly.deploy.window import Fixed, pair, sliding, subsampling
 from bnonly.errors import BadInput
 from bnonly.networks import title
-from bnonly.networks.blur import BlurPool
+from bnonly.networks.blur import BlurPool, EveryMaximum
 
 # One number in, one number out, wherever it stands.
 _POINTWISE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Tanh, nn.Sigmoid)
@@ -34,7 +34,8 @@ class _Tracer(fx.Tracer):
     """Stops at layers that are known."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return _is(m, nn.Conv2d, nn.Linear, _BatchNorm, BlurPool) or super().is_leaf_module(m, module_qualified_name)
+        known = _is(m, nn.Conv2d, nn.Linear, _BatchNorm, BlurPool, EveryMaximum)
+        return known or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(layer: nn.Module, *kinds: type[nn.Module]) -> bool:

@@ -15,7 +15,8 @@ Size = tuple[int, int]
 class Sliding:
     """A window that slides over the rows and columns, as a convolution's or a pool's.
 
-    ceil: a last one that hangs over the edge counts too, if it begins before it.
+    ceil: a last one that hangs over the edge counts too, if it begins before it. One pixel is always left: torch
+    refuses what would leave none, and `EveryMaximum` takes less there.
     """
 
     kernel: Size
@@ -31,7 +32,7 @@ class Sliding:
     def _after(self, length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
         room = length + 2 * padding - dilation * (kernel - 1) - 1
         steps = -(-room // stride) if self.ceil else room // stride
-        return steps + (not self.ceil or steps * stride < length + padding)
+        return max(1, steps + (not self.ceil or steps * stride < length + padding))
 
 
 @dataclass(frozen=True)

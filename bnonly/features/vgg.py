@@ -9,36 +9,31 @@ from torch import Tensor, nn
 from bnonly.errors import BadInput
 from bnonly.features.structure import Structure
 from bnonly.networks.parts import Conv2d
+from bnonly.networks.vgg import InOrder
 from bnonly.randomness import bngen
 from bnonly.randomness.plan import plan
 
 
-class PlainVGG(nn.Module):
+class PlainVGG(InOrder):
     """Layers `conv1_1`, `relu1_1`, ..., `pool1`, ...: made by `random_vgg`. Odd sizes are rounded up by the pools."""
 
     def __init__(self, structure: Structure, channels: int):
         super().__init__()
-        self.structure, self.order = structure, list[str]()
+        self.structure = structure
         inputs = channels
         for stage, (count, width) in enumerate(zip(structure.blocks, structure.widths, strict=True), 1):
             if stage > 1:
-                self._append(f"pool{stage - 1}", nn.MaxPool2d(2, ceil_mode=True))
+                self.append(f"pool{stage - 1}", nn.MaxPool2d(2, ceil_mode=True))
             for place in range(1, count + 1):
                 kernel = structure.kernel
                 layer = Conv2d(inputs, width, kernel, 1, kernel // 2, bias=structure.bias, device="cpu")
-                self._append(f"conv{stage}_{place}", layer)
-                self._append(f"relu{stage}_{place}", nn.ReLU())
+                self.append(f"conv{stage}_{place}", layer)
+                self.append(f"relu{stage}_{place}", nn.ReLU())
                 inputs = width
-
-    def _append(self, name: str, layer: nn.Module) -> None:
-        self.add_module(name, layer)
-        self.order.append(name)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, channels, H, W] -> the last stage's features."""
-        for name in self.order:
-            x = self.get_submodule(name)(x)
-        return x
+        return self.features(x)
 
 
 def random_vgg(structure: Structure, seed: int, channels: int = 3) -> PlainVGG:

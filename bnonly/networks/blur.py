@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, max_pool2d
 
 from bnonly.networks.antialias import TAPS, Antialias
 
@@ -41,6 +41,24 @@ class BlurPool(nn.Module):
         # One direction after the other takes fewer operations, and torch's kernels for it are quicker.
         x = conv2d(x, taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1), stride=(stride, 1), groups=channels)
         return conv2d(x, taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1), stride=(1, stride), groups=channels)
+
+
+class EveryMaximum(nn.MaxPool2d):
+    """The maximum of each 2x2 pixels, one beside another; of each two where the map is a single row or column.
+
+    [N, C, H, W] -> [N, C, max(1, H - 1), max(1, W - 1)].
+    """
+
+    def __init__(self):
+        super().__init__(2, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return max_pool2d(input, [min(2, length) for length in input.shape[2:]], 1)
+
+
+def max_blur_pool(filter: Antialias) -> nn.Sequential:
+    """In an anti-aliased network's place of a max-pool of stride 2: the maximum at every place, then the filter."""
+    return nn.Sequential(EveryMaximum(), BlurPool(filter))
 
 
 def _reflected(x: Tensor, before: int, after: int, dim: int) -> Tensor:

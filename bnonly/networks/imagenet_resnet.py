@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from bnonly.networks.antialias import Antialias
-from bnonly.networks.blur import BlurPool
+from bnonly.networks.blur import max_blur_pool
 from bnonly.networks.parts import Conv2d
 from bnonly.networks.registry import IMAGENET_STAGES
 from bnonly.networks.residual import BasicBlock, Bottleneck, ResNet
@@ -19,5 +19,5 @@ def imagenet_resnet(depth: int, classes: int = 1000, antialias: Antialias = "non
     expansion, blocks = IMAGENET_STAGES[depth]
     block = BasicBlock if expansion == 1 else Bottleneck
     stem = Conv2d(3, 64, 7, 2, 3, bias=False)
-    pool = nn.MaxPool2d(3, 2, 1) if antialias == "none" else nn.Sequential(nn.MaxPool2d(2, 1), BlurPool(antialias))
+    pool = nn.MaxPool2d(3, 2, 1) if antialias == "none" else max_blur_pool(antialias)
     return ResNet(block, blocks, 64, classes, stem, pool, antialias)

@@ -40,8 +40,8 @@ def dead(net, pattern, beta=None):
     return net
 
 
-def network(name, seed=0, share=0.0):
-    return randomised(bnonly.network(name, seed=seed), seed, share)
+def network(name, seed=0, share=0.0, **options):
+    return randomised(bnonly.network(name, seed=seed, **options), seed, share)
 
 
 def small_imagenet(block, seed=0, share=0.0):

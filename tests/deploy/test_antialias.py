@@ -8,6 +8,7 @@ import torch
 import bnonly
 from bnonly.cli import main
 from bnonly.deploy.compact import compact, folded
+from tests.deploy import nets
 from tests.seedfile.networks import pictures, trained
 
 
@@ -33,6 +34,15 @@ def test_pool_of_the_stem():
     x = torch.randn(1, 3, 65, 64, dtype=torch.float64)
     with torch.no_grad():
         torch.testing.assert_close(folded(net)(x), net(x))
+
+
+@pytest.mark.parametrize("size", [32, 13, 8, 1])
+def test_a_vgg_of_images_of_any_size(size):
+    net = nets.network("vgg11_bn", 1, 0.5, antialias="tri3").double()
+    images = nets.images(size).double()
+    with torch.no_grad():
+        for made in (folded(net), compact(net)):
+            torch.testing.assert_close(made(images), net(images))
 
 
 @pytest.mark.parametrize("ending", ["onnx", "pt2"])

@@ -10,7 +10,7 @@ from scipy.ndimage import correlate1d
 import bnonly
 from bnonly.errors import BadInput
 from bnonly.fused.network import fuse
-from bnonly.networks.blur import BlurPool
+from bnonly.networks.blur import BlurPool, EveryMaximum
 from bnonly.networks.registry import parse
 from bnonly.networks.residual import BasicBlock, Bottleneck, Shortcut
 from bnonly.randomness.initialise import frozen_digest
@@ -35,6 +35,16 @@ def test_the_filter(filter, size, stride):
     x = torch.randn(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = BlurPool(filter, stride).double()(x)
     np.testing.assert_allclose(found.numpy(), slow(x.numpy(), filter, stride), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_every_maximum(size):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    rows, columns = (slice(None, max(1, length - 1)) for length in size)
+    beside = x.roll(-1, 2) if size[0] > 1 else x
+    expected = torch.maximum(x, beside)
+    beside = expected.roll(-1, 3) if size[1] > 1 else expected
+    assert torch.equal(EveryMaximum()(x), torch.maximum(expected, beside)[:, :, rows, columns])
 
 
 def test_the_filter_at_an_impulse():
