@@ -27,6 +27,7 @@ from bnonly.networks.folded import fold
 from bnonly.networks.parts import BatchNorm2d
 from bnonly.randomness.plan import plan
 from bnonly.training.compression import rounded
+from experiments.sizes_whole import quantised
 
 FLOATS = {"fp32": np.float32, "fp16": np.float16}
 _EXTREME = 9 | lzma.PRESET_EXTREME
@@ -162,13 +163,10 @@ def _folded(norm: BatchNorm2d) -> tuple[Floats, Floats]:
 
 def _steps(weights: Floats, bits: int) -> tuple[NDArray[np.uint8], Floats]:
     """Steps [filters, ...] counted from the lowest, and a step's size by filter."""
-    most = 2 ** (bits - 1) - 1
-    size = np.abs(weights.reshape(len(weights), -1)).max(1) / np.float32(most)
-    each = np.where(size > 0, size, np.float32(1)).reshape(-1, *[1] * (weights.ndim - 1))
-    steps = np.rint(weights / each)
-    if not np.array_equal(steps * each, weights):
+    steps, size = quantised(weights, bits)
+    if not np.array_equal(steps * size.reshape(-1, *[1] * (weights.ndim - 1)), weights):
         raise BadInput(f"the weights do not lie on steps of {bits} bits: quantise them first")
-    return (steps + most).astype(np.uint8), size
+    return (steps + 2 ** (bits - 1) - 1).astype(np.uint8), size
 
 
 def _squeezed(steps: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

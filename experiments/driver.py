@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bnonly.errors import BnonlyError
-from bnonly.files import write_atomically
+from bnonly.files import now, write_atomically
 from experiments.engines import Ended, Engine, Job
 from experiments.grid import Trial
 from experiments.status import Board, is_done
@@ -140,7 +140,7 @@ class Driver:
         self._watch.ended(row, f" ({tries})" if final else f" (attempt {attempts} of {RETRIES + 1}, again later)")
 
     def _record(self, trial: Trial, failure: dict[str, object]) -> None:
-        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        when = now()
         facts = {**failure, "last": when}
         try:
             write_atomically(trial.folder.path / "failure.json", (json.dumps(facts, indent=1) + "\n").encode())

@@ -76,12 +76,13 @@ def restore(net: nn.Module, path: Path) -> None:
         raise BadInput(f"{path} is not a stored network of this architecture ({error})") from error
 
 
-def quantised(weights: Array) -> tuple[Array, Array]:
-    """int8 steps of the shape of weights [out, ...], from -127 to 127, and their size by output channel [out]."""
-    rows = weights.reshape(len(weights), -1).astype(np.float32)
-    scale = np.abs(rows).max(1) / np.float32(127)
-    steps = np.rint(rows / np.where(scale > 0, scale, 1)[:, None])
-    return steps.astype(np.int8).reshape(weights.shape), scale.astype(np.float32)
+def quantised(weights: Array, bits: int = 8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Steps of the shape of weights [out, ...], and their size by output channel [out]: the largest magnitude is
+    2^(bits-1) - 1 of them."""
+    rows, most = weights.reshape(len(weights), -1).astype(np.float32), 2 ** (bits - 1) - 1
+    size = np.abs(rows).max(1) / np.float32(most)
+    steps = np.rint(rows / np.where(size > 0, size, np.float32(1))[:, None])
+    return steps.astype(np.int8).reshape(weights.shape), size
 
 
 def _half(values: Array) -> Array:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
 from bnonly.examine.subject import Opened, Subject, of_run
-from bnonly.files import read_object, write_atomically
+from bnonly.files import now, read_object, write_atomically
 from bnonly.measure.points import SCOPES, THRESHOLDS, WAYS, Point, points
 from bnonly.runs import RunFolder
 
@@ -86,7 +86,6 @@ class _Results:
 
     def __init__(self, who: Subject, opened: Opened, old: Mapping[str, Any] | None):
         from bnonly.measure.gamma import gammas
-        from bnonly.training.environment import environment
 
         self.who, self.opened = who, opened
         self.channels = sum(gamma.numel() for gamma in gammas(opened.net).values())
@@ -95,7 +94,7 @@ class _Results:
         self.intact: dict[str, Any] | None = None
         self.rows: dict[Point, dict[str, Any]] = {}
         self._before, self._seconds, self._began = 0.0, 0.0, time.monotonic()
-        self._environment, self._made = environment(opened.device), _now()
+        self._head, self._made = who.facts(opened, self._began), now()
         if old is not None and who.answers(dict(old)) and old.get("data_sha256") == opened.data_sha256:
             self.intact, self.rows = _rows(old)
             seconds = old.get("seconds")
@@ -112,7 +111,7 @@ class _Results:
         return {point: _score(row, self.opened.batches.images) for point, row in found.items()}
 
     def add(self, point: Point | None, channels: int, score: Score) -> None:
-        self._seconds, self._made = time.monotonic() - self._began, _now()
+        self._seconds, self._made = time.monotonic() - self._began, now()
         values = score.plain()
         if point is None:
             self.intact = values
@@ -123,15 +122,10 @@ class _Results:
     def facts(self) -> dict[str, Any]:
         order = sorted(self.rows, key=_place)
         return {
-            "version": 1,
-            "run": self.who.run,
-            "images": self.opened.batches.images,
-            "precision": self.who.precision,
-            "net_sha256": self.who.net_sha256,
-            "data_sha256": self.opened.data_sha256,
-            "environment": self._environment,
+            **self._head,
             "made": self._made,
             "seconds": round(self._before + self._seconds, 1),
+            "images": self.opened.batches.images,
             "channels": self.channels,
             "intact": self.intact,
             "points": [self.rows[point] for point in order],
@@ -178,10 +172,6 @@ def _score(row: Mapping[str, Any], images: int) -> Score:
     from bnonly.measure.accuracy import Score
 
     return Score(math.nan if row["loss"] is None else row["loss"], row["top1"], row["top5"], images)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _place(point: Point) -> tuple[int, int, float, int]:

@@ -64,7 +64,7 @@ def _measured(
     from bnonly.measure.activations import Activations, dead_channels, effective_channels, relu_zeros
     from bnonly.measure.gamma import betas, distribution, gammas
     from bnonly.progress import track
-    from bnonly.training.environment import environment, exact_kernels
+    from bnonly.training.environment import exact_kernels
 
     began, opened = time.monotonic(), who.open()
     net, test = opened.net, opened.batches
@@ -73,15 +73,8 @@ def _measured(
         score = evaluate(net, batches, who.precision)
     relus, norms = seen.relus(), seen.norms()
     facts = {
-        "version": 1,
-        "run": who.run,
+        **who.facts(opened, began),
         "images": test.images,
-        "precision": who.precision,
-        "net_sha256": who.net_sha256,
-        "data_sha256": opened.data_sha256,
-        "environment": environment(opened.device),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.monotonic() - began, 1),
         "thresholds": list(thresholds),
         "shares": list(shares),
         "score": {

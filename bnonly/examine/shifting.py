@@ -77,7 +77,7 @@ def shift(
 def _shifted(who: Subject, wanted: dict[str, Any], quiet: bool) -> dict[str, Any]:
     from bnonly.measure.consistency import every_shift, random_pairs
     from bnonly.training.build import engaged
-    from bnonly.training.environment import environment, exact_kernels
+    from bnonly.training.environment import exact_kernels
 
     began, opened, data = time.monotonic(), who.open(), who.config.data
     net = engaged(opened.net, who.config)
@@ -104,18 +104,7 @@ def _shifted(who: Subject, wanted: dict[str, Any], quiet: bool) -> dict[str, Any
             found = every_shift(
                 net, batches, shifts, who.precision, steps=steps, examples=_EXAMPLES, quiet=quiet
             ).plain()
-    return {
-        "version": 1,
-        "run": who.run,
-        "asked": wanted,
-        "precision": who.precision,
-        "net_sha256": who.net_sha256,
-        "data_sha256": opened.data_sha256,
-        "environment": environment(opened.device),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.monotonic() - began, 1),
-        **found,
-    }
+    return who.facts(opened, began) | {"asked": wanted} | found
 
 
 def _loader(who: Subject, opened: Opened) -> Loader:

@@ -6,6 +6,7 @@ Without torch until it is opened.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from bnonly.config import RunConfig
 from bnonly.config.layers import nested, validated
 from bnonly.config.run import NOT_IN_ID
 from bnonly.errors import BadInput
+from bnonly.files import now
 from bnonly.progress import console
 from bnonly.runs import RunFolder
 
@@ -69,6 +71,21 @@ class Subject:
         if facts is None or facts.get("version") != 1:
             return False
         return all(facts.get(name) == value for name, value in self.identity().items())
+
+    def facts(self, opened: Opened, began: float) -> dict[str, Any]:
+        """What every file of results begins with. began: by time.monotonic(), when its making did."""
+        from bnonly.training.environment import environment
+
+        return {
+            "version": 1,
+            "run": self.run,
+            "precision": self.precision,
+            "net_sha256": self.net_sha256,
+            "data_sha256": opened.data_sha256,
+            "environment": environment(opened.device),
+            "made": now(),
+            "seconds": round(time.monotonic() - began, 1),
+        }
 
     def open(self) -> Opened:
         """Grow the network and read the images. Raises BadInput where these are not the ones it was trained for."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -17,8 +16,8 @@ from bnonly.networks import network as registered
 from bnonly.networks import title
 from bnonly.networks.registry import LISTED, parse
 from bnonly.networks.residual import BasicBlock, Bottleneck, ResNet
-from bnonly.randomness.plan import BATCH_NORMS
 from bnonly.randomness.start import Start
+from bnonly.training.frozen import estimate
 
 
 def extractor(
@@ -97,27 +96,13 @@ def settle(net: nn.Module, batches: Sequence[Tensor]) -> None:
     batches: each [N, C, H, W], of any sizes; means over batches of their statistics, as in training. Of a single one
     each channel then has mean beta and standard deviation gamma. Raises BadInput where images are too small for that.
     """
-    norms = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]
-    if not norms:
-        return
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
-        norm.train()
     try:
-        with torch.no_grad():
-            for images in batches:
-                net(images)
+        estimate(net, ((images, None) for images in batches))
     except ValueError as error:  # torch's, of a channel with one value
         raise BadInput(
             f"images of {list(batches[0].shape)} leave a single value a channel somewhere in {title(net)}, which has "
             "no variance: take larger ones"
         ) from error
-    finally:
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            norm.eval()
 
 
 def stage_ends(net: nn.Module) -> tuple[str, ...]:

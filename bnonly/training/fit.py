@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from bnonly.config import RunConfig
 from bnonly.data.images import Dataset
 from bnonly.errors import BadInput, BnonlyError, Interrupted, RunRefused, TrainingFailed
-from bnonly.files import write_safetensors
+from bnonly.files import now, write_safetensors
 from bnonly.progress import console
 from bnonly.randomness.initialise import frozen_digest
 from bnonly.runs import RunFolder
@@ -86,7 +85,7 @@ def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], 
         _go_on(module, folder)
         facts = environment(device) | ({"devices": team.count} if team.count > 1 else {})
         facts |= engine_facts(config, device)
-        module.sessions.append(facts | {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        module.sessions.append(facts | {"began": now()})
         signals = Signals(
             lambda name: setattr(module, "stop", name), partial(_rescue, module) if team.first else None
         )
@@ -243,7 +242,7 @@ def _finish(module: GroupTraining, data: Dataset) -> None:
             "trained_parameters": trained,
             "parameters": total,
             "train_seconds": round(seconds, 1),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "finished": now(),
             "storable": config.network.start.storable,
             "environment": module.sessions[-1],
             "sessions": module.sessions,

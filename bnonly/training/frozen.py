@@ -60,9 +60,9 @@ def renew(module: GroupTraining) -> None:
         estimate(module.net, module.train_batches.epoch(training.epochs - 1), training.precision)
 
 
-def estimate(net: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], precision: str = "fp32") -> None:
+def estimate(net: nn.Module, batches: Iterable[tuple[Tensor, object]], precision: str = "fp32") -> None:
     """Set every BatchNorm's running statistics to the mean of those that these batches have in a pass in train mode:
-    mean and unbiased variance by channel, each batch counting alike. Images [B, 3, H, W], labels ignored.
+    mean and unbiased variance by channel, each batch counting alike. Images [B, C, H, W], any size; labels ignored.
     """
     layers = _batch_norms(net)
     momenta, training = [layer.momentum for layer in layers], net.training

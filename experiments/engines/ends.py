@@ -6,11 +6,11 @@ import faulthandler
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from bnonly.errors import Interrupted
+from bnonly.files import now
 from bnonly.runs import RunFolder
 from experiments.engines import Job
 
@@ -37,7 +37,7 @@ def write_into(log: Path) -> None:
     for number in (1, 2):
         os.dup2(file, number)
     os.close(file)
-    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    began = now()
     with suppress(OSError):  # a full disk; the run itself will say so
         print(f"--- process {os.getpid()}, {began}", file=sys.stderr, flush=True)
         faulthandler.enable()

@@ -12,7 +12,7 @@ from typing import Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import InUse
-from bnonly.files import write_atomically
+from bnonly.files import now, write_atomically
 from bnonly.locking import FolderLock
 from bnonly.progress import console
 from bnonly.runs import RunFolder
@@ -32,7 +32,7 @@ def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str], round
     names = wanted(sides, config.group)
     device = pick_device(config.training.device)
     with alone(folder):
-        began, load = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), _load()
+        began, load = now(), _load()
         absent = {name: why for name in names if (why := unavailable(name, device.type))}
         died: dict[str, str] = {}
         facts: dict[str, dict[str, Any]] = {}
