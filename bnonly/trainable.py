@@ -182,6 +182,9 @@ class ScalarTrained(_ConvNd):
 
     random_values: nn.Parameter
     random_positions: Tensor  # int64 [channels, K], places among a channel's scalars in C order
+    others: object | None = None
+    """Another object whenever somebody else may have changed the weight."""
+    _written: int | None = None  # the weight's version, when the scalars were
     _conv_forward: Any
 
     def effective_weight(self) -> Tensor:
@@ -190,14 +193,26 @@ class ScalarTrained(_ConvNd):
         return frozen.flatten(1).scatter(1, self.random_positions, self.random_values).view(frozen.shape)
 
     def write_back(self) -> None:
+        """Put the scalars into `weight`, and touch nothing else of it."""
+        if not self.is_written():
+            self.others = object()
+        shape, places = self.weight.shape, []
+        rest = self.random_positions
+        for length in reversed(shape[1:]):
+            places.append(rest % length)
+            rest = rest // length
+        rows = torch.arange(shape[0], device=rest.device).unsqueeze(1).expand_as(rest)
         with torch.no_grad():
-            self.weight.copy_(self.effective_weight())
+            self.weight.index_put_((rows, *reversed(places)), self.random_values)
+        self._written = None if self.weight.is_inference() else self.weight._version
+
+    def is_written(self) -> bool:
+        """Whether nobody else has changed the weight since `write_back`."""
+        return not self.weight.is_inference() and self._written == self.weight._version
 
     def forward(self, input: Tensor) -> Tensor:
-        weight = self.effective_weight()
-        with torch.no_grad():
-            self.weight.copy_(weight)
-        return self._conv_forward(input, weight, self.bias)
+        self.write_back()
+        return self._conv_forward(input, self.effective_weight(), self.bias)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         self.write_back()
@@ -252,5 +267,6 @@ def _train_scalars(layer: _ConvNd, scalars: Scalars, seed: int, index: int) -> N
 def _withdraw_scalars(layer: ScalarTrained) -> None:
     layer.write_back()
     del layer.random_values, layer.random_positions
+    layer.others = layer._written = None
     plain = next(plain for plain, ours in _SCALAR_TRAINED.items() if type(layer) is ours)
     object.__setattr__(layer, "__class__", plain)

@@ -287,31 +287,32 @@ template <int M> void convolve(Task task, double *sums, int threads) {
         for (Size i = 0; i < 2 * task.k; ++i) sums[i] += partial[2 * index * task.k + i];
 }
 
-// G w G^T of each pair of channels, in double; matrix is G, [size, 3]. To [size][k in sixteens, then eight][size][c][16
-// or 8], as products read them. Turned: of the weights of the input's gradient, flipped and with channels exchanged.
-void transform(const float *weight, const double *matrix, float *to, Size k, Size c, Size size, bool turned,
-               int threads) {
-#pragma omp parallel for num_threads(threads)
-    for (Size row = 0; row < k; ++row) {
+struct Weights {
+    const float *from;     // [k, c, 3, 3]; turned: [c, k, 3, 3]
+    const double *matrix;  // G, [size, 3]
+    float *to;             // [size][k in sixteens, then eight][size][c][16 or 8], as products read them
+    Size k, c, size;
+    bool turned;  // those of the input's gradient: flipped, and with channels exchanged
+
+    // G w G^T of one pair of channels, in double.
+    void transform(Size row, Size column) const {
+        const float *w = from + (turned ? column * k + row : row * c + column) * 9;
         const Size first = row / 16 * 16, wide = std::min<Size>(16, k - first);
-        for (Size column = 0; column < c; ++column) {
-            const float *w = weight + (turned ? column * k + row : row * c + column) * 9;
-            double half[8][3];
-            for (Size a = 0; a < size; ++a)
-                for (Size j = 0; j < 3; ++j) {
-                    half[a][j] = 0;
-                    for (Size i = 0; i < 3; ++i)
-                        half[a][j] += matrix[3 * a + i] * double(turned ? w[8 - 3 * i - j] : w[3 * i + j]);
-                }
-            for (Size a = 0; a < size; ++a)
-                for (Size b = 0; b < size; ++b) {
-                    double sum = 0;
-                    for (Size j = 0; j < 3; ++j) sum += half[a][j] * matrix[3 * b + j];
-                    to[(a * k + first) * size * c + (b * c + column) * wide + row - first] = float(sum);
-                }
-        }
+        double half[8][3];
+        for (Size a = 0; a < size; ++a)
+            for (Size j = 0; j < 3; ++j) {
+                half[a][j] = 0;
+                for (Size i = 0; i < 3; ++i)
+                    half[a][j] += matrix[3 * a + i] * double(turned ? w[8 - 3 * i - j] : w[3 * i + j]);
+            }
+        for (Size a = 0; a < size; ++a)
+            for (Size b = 0; b < size; ++b) {
+                double sum = 0;
+                for (Size j = 0; j < 3; ++j) sum += half[a][j] * matrix[3 * b + j];
+                to[(a * k + first) * size * c + (b * c + column) * wide + row - first] = float(sum);
+            }
     }
-}
+};
 
 }  // namespace
 
@@ -334,8 +335,17 @@ extern "C" void convolution_float32(const void *input, const void *weight, void 
     (tile == 4 ? convolve<4> : convolve<2>)(task, static_cast<double *>(sums), threads);
 }
 
+// Of all pairs of channels; or, for each of the weight's first channels, of these `count` second ones.
 extern "C" void transform_float32(const void *weight, const void *matrix, void *to, Size k, Size c, Size size,
-                                  int turned, int threads) {
-    transform(static_cast<const float *>(weight), static_cast<const double *>(matrix), static_cast<float *>(to), k, c,
-              size, turned != 0, threads);
+                                  int turned, const void *seconds, Size count, int threads) {
+    const Weights weights{static_cast<const float *>(weight), static_cast<const double *>(matrix),
+                          static_cast<float *>(to),           k, c, size, turned != 0};
+    const Size *chosen = static_cast<const Size *>(seconds);
+    const Size firsts = turned ? c : k, all = turned ? k : c;
+#pragma omp parallel for num_threads(threads)
+    for (Size first = 0; first < firsts; ++first)
+        for (Size i = 0; i < (chosen ? count : all); ++i) {
+            const Size second = chosen ? chosen[first * count + i] : i;
+            weights.transform(turned ? second : first, turned ? first : second);
+        }
 }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from bnonly.errors import BadInput
 from bnonly.fused.native import Kernel, address, kernels
+from bnonly.trainable import ScalarTrained
 
 MOST_CHANNELS = 512  # of which the transformed weights take 38 MB a direction
 LEAST_SIZE = 3  # of a picture: smaller ones leave most of a tile empty
@@ -50,8 +51,39 @@ class Prepared:
     def back(self) -> Tensor:
         return _transformed(self.weight, self.tile, True)
 
+    def put(self, positions: Tensor, values: Tensor) -> None:
+        """Change scalars, [K, n] of them at these places of their filters; only what they are in is transformed."""
+        with torch.no_grad():
+            self.weight.view(len(self.weight), -1).scatter_(1, positions, values.detach())
+        channels = positions // 9
+        for turned, name in ((False, "ahead"), (True, "back")):
+            if (known := self.__dict__.get(name)) is not None:
+                _transform(self.weight, self.tile, turned, known, channels)
 
-_PREPARED: WeakKeyDictionary[nn.Module, tuple[tuple[int, int], Prepared]] = WeakKeyDictionary()
+
+@dataclass(frozen=True)
+class _Known:
+    """A module's prepared weight, and by what it is known that it still is the module's."""
+
+    prepared: Prepared
+    place: int
+    version: int
+    others: object | None  # of a ScalarTrained: what all but its scalars was
+
+    def still(self, weight: Tensor) -> bool:
+        if (weight.data_ptr(), weight._version) != (self.place, self.version):
+            return False
+        # torch's fused optimisers change a weight without counting it up.
+        return not weight.requires_grad or torch.equal(self.prepared.weight, weight)
+
+    def but_for_scalars(self, conv: ScalarTrained) -> bool:
+        """Whether nothing but a few scalars of the module's has changed."""
+        few = 2 * conv.random_positions.shape[1] <= conv.in_channels
+        same = conv.others is self.others and conv.weight.data_ptr() == self.place and conv.is_written()
+        return few and same and not conv.weight.requires_grad
+
+
+_PREPARED: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def suits(conv: nn.Conv2d) -> bool:
@@ -84,12 +116,17 @@ def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) 
         or not available()
     ):
         return None
-    state = (weight.data_ptr(), weight._version)
     known = _PREPARED.get(conv)
-    # torch's fused optimisers change a weight without counting it up.
-    if known is None or known[0] != state or (weight.requires_grad and not torch.equal(known[1].weight, weight)):
-        known = _PREPARED[conv] = (state, prepare(weight))
-    return known[1]
+    if known is not None and known.still(weight):
+        return known.prepared
+    others = conv.others if isinstance(conv, ScalarTrained) else None
+    if known is not None and isinstance(conv, ScalarTrained) and known.but_for_scalars(conv):
+        prepared = known.prepared
+        prepared.put(conv.random_positions, conv.random_values)
+    else:
+        prepared = prepare(weight)
+    _PREPARED[conv] = _Known(prepared, weight.data_ptr(), weight._version, others)
+    return prepared
 
 
 def available() -> bool:
@@ -213,13 +250,22 @@ def _transformed(weight: Tensor, tile: Tile, turned: bool) -> Tensor:
 
     turned: that of the input's gradient, flipped and with channels exchanged.
     """
-    kernel, matrix = _needed("transform"), _matrix(_POINTS[tile])
-    size, (rows, channels) = len(matrix), reversed(weight.shape[:2]) if turned else weight.shape[:2]
+    size, (rows, channels) = tile + 2, reversed(weight.shape[:2]) if turned else weight.shape[:2]
     result = torch.empty(size * size * rows * channels)
-    kernel(
-        weight.data_ptr(), matrix.data_ptr(), result.data_ptr(), rows, channels, size, turned, torch.get_num_threads()
-    )
+    _transform(weight, tile, turned, result)
     return result
+
+
+def _transform(weight: Tensor, tile: Tile, turned: bool, result: Tensor, channels: Tensor | None = None) -> None:
+    """`_transformed` in place: of all filters, or of those that each output channel has for these input channels,
+    int64 [K, n]."""
+    kernel, matrix = _needed("transform"), _matrix(_POINTS[tile])
+    rows, columns = reversed(weight.shape[:2]) if turned else weight.shape[:2]
+    count = 0 if channels is None else channels.shape[1]
+    kernel(
+        address(weight), address(matrix), address(result), rows, columns, len(matrix), turned, address(channels),
+        count, torch.get_num_threads(),
+    )  # fmt: skip
 
 
 @cache

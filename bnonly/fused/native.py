@@ -35,7 +35,7 @@ _ARGUMENTS = {
     "forward": [_POINTER] * 4 + [_SIZE] * 2 + [_POINTER] * 6 + [_REAL] * 2 + [_FLAG] * 3,
     "backward": [_POINTER] * 5 + [_SIZE] * 2 + [_POINTER] * 3 + [_FLAG] * 3,
     "scalars": [_POINTER] * 4 + [_SIZE] * 9 + [_POINTER] * 2 + [_FLAG],
-    "transform": [_POINTER] * 3 + [_SIZE] * 3 + [_FLAG] * 2,
+    "transform": [_POINTER] * 3 + [_SIZE] * 3 + [_FLAG, _POINTER, _SIZE, _FLAG],
     "convolution": [_POINTER] * 3 + [_SIZE] * 5 + [_POINTER] * 2 + [_FLAG] + [_POINTER] + [_FLAG] * 2,
 }
 _TYPES = {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+import bnonly
 from bnonly.errors import BadInput
 from bnonly.fused import convolution
 from bnonly.fused.convolution import available, forward, input_gradient, prepare, prepared_for, suits
@@ -167,6 +168,59 @@ def test_a_modules_weight_is_prepared_once_until_it_changes():
     with torch.autocast("cpu", torch.bfloat16):
         assert prepared_for(conv, x) is None
     assert prepared_for(conv.requires_grad_(), x) is again
+
+
+def scalars(count, channels=16):
+    """A convolution of which `count` scalars a channel train."""
+    net = nn.Sequential(nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False))
+    bnonly.freeze_all_but(net, f"random:{count}", seed=5)
+    return net[0]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["first", "last"])
+def test_of_scalars_that_train_only_their_filters_are_transformed_anew(layout):
+    conv, x = scalars(2).to(memory_format=layout), drawn(1, 16, 16, 6, 6)[0]
+    known = set()
+    for _ in range(3):
+        with torch.no_grad():
+            conv.random_values.add_(1)
+        conv.write_back()
+        ready = prepared_for(conv, x)
+        assert ready is not None
+        known.add(id(ready))
+        fresh = prepare(conv.weight)
+        assert torch.equal(ready.ahead, fresh.ahead) and torch.equal(ready.back, fresh.back)
+        assert torch.equal(ready.weight, fresh.weight)
+    assert len(known) == 1  # changed in place
+
+
+def test_scalars_are_not_taken_for_all_that_changed():
+    conv, x = scalars(2), drawn(1, 16, 16, 6, 6)[0]
+    conv.write_back()
+    ready = prepared_for(conv, x)
+    assert ready is not None and ready.ahead is not None
+    for change in (
+        lambda: conv.weight.detach().mul_(2),
+        lambda: conv.load_state_dict({"weight": torch.ones_like(conv.weight)}),
+        lambda: setattr(conv.weight, "data", torch.zeros_like(conv.weight)),
+        lambda: bnonly.freeze_all_but(nn.Sequential(conv), "random:2", seed=6) and conv.weight.detach().add_(1),
+    ):
+        with torch.no_grad():
+            change()
+        conv.write_back()
+        ready = prepared_for(conv, x)
+        assert ready is not None and torch.equal(ready.ahead, prepare(conv.weight).ahead)
+
+
+def test_many_scalars_are_transformed_as_a_whole():
+    conv, x = scalars(9), drawn(1, 16, 16, 6, 6)[0]
+    conv.write_back()
+    before = prepared_for(conv, x)
+    with torch.no_grad():
+        conv.random_values.add_(1)
+    conv.write_back()
+    after = prepared_for(conv, x)
+    assert after is not before and after is not None and torch.equal(after.ahead, prepare(conv.weight).ahead)
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
