@@ -1,4 +1,4 @@
-// 3x3 convolutions, stride 1, padding 1, float32: Winograd's F(4x4, 3x3) and F(2x2, 3x3).
+// 3x3 convolutions, stride 1, padding 1, computed in float32: Winograd's F(4x4, 3x3) and F(2x2, 3x3).
 //
 // M x M results of a pair of channels take (M + 2)^2 products where the plain sum takes 9 M^2: 36 for 144, or 16 for
 // 36 (Lavin and Gray, arXiv 1509.09308). Pictures, weights and sums are transformed down the columns, then along the
@@ -21,13 +21,13 @@ namespace {
 
 using V = Values<float>;
 
-inline V get(const float *from) { return load<false>(from, 8); }
-inline void put(float *to, const V &values) { store<false>(to, 8, values); }
+template <typename Stored> inline V get(const Stored *from) { return load<false>(from, 8); }
+template <typename Stored> inline void put(Stored *to, const V &values) { store<false>(to, 8, values); }
 inline V all(float value) { return V{value, value, value, value, value, value, value, value}; }
 
 constexpr Size TILES = 24;  // of a block
 constexpr Size ROWS = 6;    // of a product: 6 x 16 sums take twelve of AVX2's sixteen registers
-constexpr Size LINE = 16;   // floats that caches move at once
+constexpr Size LINE = 64;   // bytes that caches move at once
 
 template <int M> struct Transform;
 
@@ -57,9 +57,10 @@ template <> struct Transform<2> {
     }
 };
 
-struct Task {
-    const float *input, *weight;  // [n, h, w, c]; [L][k in 16s, then 8][L][c][16 or 8]
-    float *output;                // [n, h, w, k]
+template <typename Stored> struct Task {
+    const Stored *input;  // [n, h, w, c]
+    const float *weight;  // [L][k in 16s, then 8][L][c][16 or 8]
+    Stored *output;       // [n, h, w, k]
     Size n, h, w, c, k;
     const float *scale, *shift;  // [c] each, or null: what is convolved is max(floor, scale input + shift)
     float floor;
@@ -71,24 +72,24 @@ struct Task {
 template <int M> struct Place {
     Size row, column, pixel;  // of a tile's first result, in its picture; and in all of them
 
-    Place(const Task &task, Size tile) {
+    template <typename Task> Place(const Task &task, Size tile) {
         const Size line = tile / task.across;
         row = line % task.down * M, column = tile % task.across * M;
         pixel = (line / task.down * task.h + row) * task.w + column;
     }
 };
 
-template <int M> struct Block {
+template <int M, typename Stored> struct Block {
     static constexpr Size L = M + 2, COLUMNS = TILES * L, PLANE = COLUMNS * 8, INPUTS = TILES * 8;
 
-    static Size floats(const Task &task) { return (std::max(task.c, task.k) * COLUMNS + (task.c + 16) * TILES) * L; }
+    static Size floats(const Task<Stored> &task) { return (std::max(task.c, task.k) * COLUMNS + (task.c + 16) * TILES) * L; }
 
-    const Task &task;
+    const Task<Stored> &task;
     const Size first, count;
     float *const lines, *const inputs, *const sums;
     Size start[TILES];  // each tile's first column of `lines`
 
-    Block(const Task &given, Size index, float *memory)
+    Block(const Task<Stored> &given, Size index, float *memory)
         : task(given), first(index * TILES), count(std::min(TILES, given.tiles() - first)), lines(memory),
           inputs(lines + std::max(given.c, given.k) * COLUMNS * L), sums(inputs + given.c * TILES * L) {}
 
@@ -97,7 +98,7 @@ template <int M> struct Block {
             pictures_down<true>();
         else
             pictures_down<false>();
-        const float *ahead = next_input();
+        const char *ahead = next_input();
         for (Size row = 0; row < L; ++row) {
             pictures_along(row);
             Size channel = 0;
@@ -116,7 +117,7 @@ template <int M> struct Block {
             const Place<M> place(task, first + tile);
             const Size together = std::min(count - tile, task.across - place.column / M);
             const Size top = place.row - 1, left = place.column - 1, right = left + together * M + 2;
-            const float *from = task.input + (place.pixel - task.w - 1) * task.c;
+            const Stored *from = task.input + (place.pixel - task.w - 1) * task.c;
             for (Size i = 0; i < together; ++i) start[tile + i] = at + i * M;
             for (Size column = left; column < right; ++column, ++at, from += task.c) {
                 if (column < 0 || column >= task.w)
@@ -130,7 +131,7 @@ template <int M> struct Block {
         }
     }
 
-    template <bool Scaled, bool Whole> void column_down(const float *from, Size top, float *to) const {
+    template <bool Scaled, bool Whole> void column_down(const Stored *from, Size top, float *to) const {
         const Size stride = task.w * task.c;
         const V floor = all(task.floor);
         for (Size channel = 0; channel < task.c; channel += 8, from += 8, to += PLANE * L) {
@@ -167,7 +168,7 @@ template <int M> struct Block {
     }
 
     // Of one row, for 8 Parts channels of the result from `channel` on.
-    template <int Parts> void products(Size row, Size channel, const float *&ahead) {
+    template <int Parts> void products(Size row, Size channel, const char *&ahead) {
         const float *weight = task.weight + (row * task.k + channel) * L * task.c;
         const Size step = lines_ahead();
         for (Size j = 0; j < L; ++j, weight += task.c * 8 * Parts) {
@@ -231,7 +232,7 @@ template <int M> struct Block {
             const Place<M> place(task, first + tile);
             const Size rows = std::min<Size>(M, task.h - place.row);
             const Size columns = std::min<Size>(M, task.w - place.column);
-            float *to = task.output + place.pixel * task.k + channel;
+            Stored *to = task.output + place.pixel * task.k + channel;
             for (Size j = 0; j < columns; ++j, to += task.k)
 #pragma GCC unroll 2
                 for (int part = 0; part < Parts; ++part) {
@@ -242,8 +243,11 @@ template <int M> struct Block {
 #pragma GCC unroll 4
                     for (Size i = 0; i < M; ++i) {
                         if (i >= rows) continue;
-                        put(to + i * task.w * task.k + part * 8, y[i]);
-                        if (Summed) total[part] += y[i], squares[part] += y[i] * y[i];
+                        Stored *place = to + i * task.w * task.k + part * 8;
+                        put(place, y[i]);
+                        if (!Summed) continue;
+                        const V kept = std::is_same<Stored, float>::value ? y[i] : get(place);
+                        total[part] += kept, squares[part] += kept * kept;
                     }
                 }
         }
@@ -255,12 +259,13 @@ template <int M> struct Block {
     }
 
     // The next block's input is fetched while this one multiplies; about where it lies, which is enough.
-    const float *next_input() const {
+    const char *next_input() const {
         const Place<M> next(task, std::min(first + TILES, task.tiles() - 1));
-        return task.input + (next.pixel + (next.row + 1 < task.h ? task.w : 0)) * task.c;
+        const Stored *at = task.input + (next.pixel + (next.row + 1 < task.h ? task.w : 0)) * task.c;
+        return reinterpret_cast<const char *>(at);
     }
     Size lines_ahead() const {
-        const Size turns = L * L * ((task.k + 15) / 16), fetched = TILES * M * M * task.c / LINE;
+        const Size turns = L * L * ((task.k + 15) / 16), fetched = TILES * M * M * task.c * Size(sizeof(Stored)) / LINE;
         return (fetched + turns - 1) / turns;
     }
 };
@@ -268,84 +273,41 @@ template <int M> struct Block {
 // A thread's own, kept for its next call.
 float *memory(Size floats) {
     thread_local std::vector<float> kept;
-    const Size needed = floats + LINE;
+    const Size needed = floats + LINE / Size(sizeof(float));
     if (Size(kept.size()) < needed) kept.resize(std::size_t(needed));
-    const auto bytes = LINE * sizeof(float), past = reinterpret_cast<std::uintptr_t>(kept.data()) % bytes;
-    return kept.data() + (past ? (bytes - past) / sizeof(float) : 0);
+    const auto past = reinterpret_cast<std::uintptr_t>(kept.data()) % LINE;
+    return kept.data() + (past ? (LINE - past) / sizeof(float) : 0);
 }
 
-template <int M> void convolve(Task task, double *sums, int threads) {
+template <int M, typename Stored> void convolve(Task<Stored> task, double *sums, int threads) {
     task.down = (task.h + M - 1) / M, task.across = (task.w + M - 1) / M;
     const Size blocks = (task.tiles() + TILES - 1) / TILES, step = std::clamp<Size>(blocks / (8 * threads), 1, 8);
     std::vector<double> partial(sums ? 2 * blocks * task.k : 0);
 #pragma omp parallel for schedule(dynamic, step) num_threads(threads)
     for (Size index = 0; index < blocks; ++index)
-        Block<M>(task, index, memory(Block<M>::floats(task))).run(sums ? &partial[2 * index * task.k] : nullptr);
+        Block<M, Stored>(task, index, memory(Block<M, Stored>::floats(task)))
+            .run(sums ? &partial[2 * index * task.k] : nullptr);
     if (!sums) return;
     std::fill_n(sums, 2 * task.k, 0.0);
     for (Size index = 0; index < blocks; ++index)  // in this order, whichever thread was first
         for (Size i = 0; i < 2 * task.k; ++i) sums[i] += partial[2 * index * task.k + i];
 }
 
-struct Weights {
-    const float *from;     // [k, c, 3, 3]; turned: [c, k, 3, 3]
-    const double *matrix;  // G, [size, 3]
-    float *to;             // [size][k in sixteens, then eight][size][c][16 or 8], as products read them
-    Size k, c, size;
-    bool turned;  // those of the input's gradient: flipped, and with channels exchanged
-
-    // G w G^T of one pair of channels, in double.
-    void transform(Size row, Size column) const {
-        const float *w = from + (turned ? column * k + row : row * c + column) * 9;
-        const Size first = row / 16 * 16, wide = std::min<Size>(16, k - first);
-        double half[8][3];
-        for (Size a = 0; a < size; ++a)
-            for (Size j = 0; j < 3; ++j) {
-                half[a][j] = 0;
-                for (Size i = 0; i < 3; ++i)
-                    half[a][j] += matrix[3 * a + i] * double(turned ? w[8 - 3 * i - j] : w[3 * i + j]);
-            }
-        for (Size a = 0; a < size; ++a)
-            for (Size b = 0; b < size; ++b) {
-                double sum = 0;
-                for (Size j = 0; j < 3; ++j) sum += half[a][j] * matrix[3 * b + j];
-                to[(a * k + first) * size * c + (b * c + column) * wide + row - first] = float(sum);
-            }
-    }
-};
-
 }  // namespace
 
-extern "C" void convolution_float32(const void *input, const void *weight, void *output, Size n, Size h, Size w,
-                                    Size c, Size k, const void *scale, const void *shift, int relu, void *sums,
-                                    int tile, int threads) {
-    const Task task{static_cast<const float *>(input),
-                    static_cast<const float *>(weight),
-                    static_cast<float *>(output),
-                    n,
-                    h,
-                    w,
-                    c,
-                    k,
-                    static_cast<const float *>(scale),
-                    static_cast<const float *>(shift),
-                    relu ? 0.0f : -std::numeric_limits<float>::infinity(),
-                    0,
-                    0};
-    (tile == 4 ? convolve<4> : convolve<2>)(task, static_cast<double *>(sums), threads);
-}
+#define CONVOLUTION(NAME, STORED)                                                                                      \
+    extern "C" void convolution_##NAME(const void *input, const void *weight, void *output, Size n, Size h, Size w,    \
+                                       Size c, Size k, const void *scale, const void *shift, int relu, void *sums,     \
+                                       int tile, int threads) {                                                        \
+        const Task<STORED> task{static_cast<const STORED *>(input),                                                    \
+                                static_cast<const float *>(weight),                                                    \
+                                static_cast<STORED *>(output),                                                         \
+                                n, h, w, c, k,                                                                         \
+                                static_cast<const float *>(scale),                                                     \
+                                static_cast<const float *>(shift),                                                     \
+                                relu ? 0.0f : -std::numeric_limits<float>::infinity(), 0, 0};                          \
+        (tile == 4 ? convolve<4, STORED> : convolve<2, STORED>)(task, static_cast<double *>(sums), threads);           \
+    }
 
-// Of all pairs of channels; or, for each of the weight's first channels, of these `count` second ones.
-extern "C" void transform_float32(const void *weight, const void *matrix, void *to, Size k, Size c, Size size,
-                                  int turned, const void *seconds, Size count, int threads) {
-    const Weights weights{static_cast<const float *>(weight), static_cast<const double *>(matrix),
-                          static_cast<float *>(to),           k, c, size, turned != 0};
-    const Size *chosen = static_cast<const Size *>(seconds);
-    const Size firsts = turned ? c : k, all = turned ? k : c;
-#pragma omp parallel for num_threads(threads)
-    for (Size first = 0; first < firsts; ++first)
-        for (Size i = 0; i < (chosen ? count : all); ++i) {
-            const Size second = chosen ? chosen[first * count + i] : i;
-            weights.transform(turned ? second : first, turned ? first : second);
-        }
-}
+CONVOLUTION(float32, float)
+CONVOLUTION(bfloat16, BFloat16)

@@ -1,8 +1,11 @@
 """3x3 convolutions by Winograd's algorithm, whose transformed weights are kept until they change.
 
-Stride 1, padding 1, one group, float32 on a CPU, channels in eights. It takes 36 products where the plain sum takes
-144 (tile 4), or 16 for 36 (tile 2); see convolution.cpp. The input's gradient is such a convolution too: of the
-output's gradient, by weights flipped and transposed.
+Stride 1, padding 1, one group, on a CPU, channels in eights. It takes 36 products where the plain sum takes 144
+(tile 4), or 16 for 36 (tile 2); see convolution.cpp. The input's gradient is such a convolution too: of the output's
+gradient, by weights flipped and transposed.
+
+Pictures are float32. Where bfloat16 is asked for and the processor has no arithmetic for it, they are stored so:
+products of bfloat16 values, summed in float32, each result rounded once, which is what such arithmetic gives.
 
 Rounding, beside torch's own float32 and as a root mean square: two to four times as much with tile 4, less with
 tile 2. What is infinite comes out as no number.
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from bnonly.errors import BadInput
+from bnonly.fused.arena import empty
 from bnonly.fused.native import Kernel, address, kernels
 from bnonly.trainable import ScalarTrained
 
@@ -38,10 +42,14 @@ _LANES = 8
 
 @dataclass(frozen=True)
 class Prepared:
-    """A weight [K, C, 3, 3] as it was when it was prepared, transformed for each direction at first use."""
+    """A weight [K, C, 3, 3] as it was when it was prepared, transformed for each direction at first use.
+
+    stored: of pictures and results, float32 or bfloat16; the weight is float32, rounded to what is stored.
+    """
 
     weight: Tensor
     tile: Tile
+    stored: torch.dtype
 
     @cached_property
     def ahead(self) -> Tensor:
@@ -54,7 +62,7 @@ class Prepared:
     def put(self, positions: Tensor, values: Tensor) -> None:
         """Change scalars, [K, n] of them at these places of their filters; only what they are in is transformed."""
         with torch.no_grad():
-            self.weight.view(len(self.weight), -1).scatter_(1, positions, values.detach())
+            self.weight.view(len(self.weight), -1).scatter_(1, positions, rounded(values.detach(), self.stored))
         channels = positions // 9
         for turned, name in ((False, "ahead"), (True, "back")):
             if (known := self.__dict__.get(name)) is not None:
@@ -74,7 +82,7 @@ class _Known:
         if (weight.data_ptr(), weight._version) != (self.place, self.version):
             return False
         # torch's fused optimisers change a weight without counting it up.
-        return not weight.requires_grad or torch.equal(self.prepared.weight, weight)
+        return not weight.requires_grad or torch.equal(self.prepared.weight, rounded(weight, self.prepared.stored))
 
     def but_for_scalars(self, conv: ScalarTrained) -> bool:
         """Whether nothing but a few scalars of the module's has changed."""
@@ -102,14 +110,13 @@ def suits(conv: nn.Conv2d) -> bool:
 def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) -> Prepared | None:
     """The module's weight, prepared for x and kept until it changes; None where torch must do the work.
 
-    That is where the module is another, the machine has no kernel, x is smaller than LEAST_SIZE, or it is not float32
-    on a CPU or would not stay so under autocast. size: [H, W], if x is not yet what it will be.
+    That is where the module is another, the machine has no kernel, x is smaller than LEAST_SIZE, or `stored_for(x)`
+    is None. size: [H, W], if x is not yet what it will be.
     """
-    weight = conv.weight
-    if x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-        return None
+    weight, stored = conv.weight, stored_for(x)
     if (
-        x.numel() == 0
+        stored is None
+        or x.numel() == 0
         or min(size or x.shape[2:]) < LEAST_SIZE
         or weight.is_inference()
         or not suits(conv)
@@ -117,6 +124,8 @@ def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) 
     ):
         return None
     known = _PREPARED.get(conv)
+    if known is not None and known.prepared.stored != stored:
+        known = None
     if known is not None and known.still(weight):
         return known.prepared
     others = conv.others if isinstance(conv, ScalarTrained) else None
@@ -124,9 +133,33 @@ def prepared_for(conv: nn.Conv2d, x: Tensor, size: Sequence[int] | None = None) 
         prepared = known.prepared
         prepared.put(conv.random_positions, conv.random_values)
     else:
-        prepared = prepare(weight)
+        prepared = prepare(weight, stored=stored)
     _PREPARED[conv] = _Known(prepared, weight.data_ptr(), weight._version, others)
     return prepared
+
+
+def stored_for(x: Tensor) -> torch.dtype | None:
+    """float32 or bfloat16, whichever these convolutions store for x here; None where they are torch's.
+
+    bfloat16 under autocast on a CPU that torch has no quick bfloat16 convolution for.
+    """
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        return None
+    if not torch.is_autocast_enabled("cpu"):
+        return torch.float32 if x.dtype == torch.float32 else None
+    half = torch.get_autocast_dtype("cpu") == torch.bfloat16 and not has_bfloat16()
+    return torch.bfloat16 if half else None
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether torch computes bfloat16 convolutions on this processor by its own means, and not element by element."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def rounded(weight: Tensor, stored: torch.dtype) -> Tensor:
+    """float32 values as they are when they have been stored."""
+    return weight if stored == weight.dtype else weight.to(stored).float()
 
 
 def available() -> bool:
@@ -134,18 +167,20 @@ def available() -> bool:
     return _kernel() is not None
 
 
-def prepare(weight: Tensor, tile: Tile = 4) -> Prepared:
+def prepare(weight: Tensor, tile: Tile = 4, stored: torch.dtype = torch.float32) -> Prepared:
     """For `forward` and `input_gradient`. Later changes of the weight are not seen.
 
     weight: float32 [K, C, 3, 3] on a CPU, K and C multiples of 8 up to MOST_CHANNELS. tile: results computed
-    together, tile x tile: 4 is faster, 2 rounds less. Raises BadInput for another weight.
+    together, tile x tile: 4 is faster, 2 rounds less. stored: of pictures and results, float32 or bfloat16.
+    Raises BadInput for another weight.
     """
     if not _is_fit(weight):
         raise BadInput(
             f"a weight {list(weight.shape)} of {weight.dtype} on {weight.device} has no such kernel, which takes "
             f"float32 [K, C, 3, 3] on a CPU, K and C multiples of {_LANES} up to {MOST_CHANNELS}; use torch's conv2d"
         )
-    return Prepared(weight.detach().clone(memory_format=torch.contiguous_format), tile)
+    own = rounded(weight.detach(), stored).clone(memory_format=torch.contiguous_format)
+    return Prepared(own, tile, stored)
 
 
 def forward(
@@ -159,13 +194,13 @@ def forward(
 ) -> Tensor:
     """conv2d(z, weight, padding=1), z = scale x + shift, or its ReLU; z = x where no scale is given.
 
-    x: float32 [N, C, H, W]; the result [N, K, H, W] lies channels_last. scale and shift: float32 [C], so that a
-    BatchNorm in front needs no pass over memory of its own. sums: float64 [2, K], filled with the sums over the
-    result and over its squares by channel, as the BatchNorm behind needs them; their order does not depend on the
-    number of threads. Raises BadInput where the machine has no kernel, or for tensors of other kinds.
+    x: [N, C, H, W], of the type it was prepared for; the result [N, K, H, W] lies channels_last. scale and shift:
+    float32 [C], so that a BatchNorm in front needs no pass over memory of its own. sums: float64 [2, K], filled with
+    the sums over the result and over its squares by channel, as the BatchNorm behind needs them; their order does not
+    depend on the number of threads. Raises BadInput where the machine has no kernel, or for tensors of other kinds.
     """
     rows, channels = prepared.weight.shape[:2]
-    _check("x", x, (None, channels, None, None))
+    _check("x", x, (None, channels, None, None), prepared.stored)
     if (scale is None) != (shift is None) or (relu and scale is None):
         raise BadInput("scale and shift go together, and relu needs both: give all of them, or none")
     for name, value in (("scale", scale), ("shift", shift)):
@@ -177,12 +212,12 @@ def forward(
 
 
 def input_gradient(prepared: Prepared, gradient: Tensor) -> Tensor:
-    """The gradient [N, C, H, W] for x, of the gradient [N, K, H, W] for the result; both float32.
+    """The gradient [N, C, H, W] for x, of the gradient [N, K, H, W] for the result; both of the type of x.
 
     With scale and ReLU in `forward`, it is the one for z. Raises BadInput as `forward` does.
     """
     rows, channels = prepared.weight.shape[:2]
-    _check("gradient", gradient, (None, rows, None, None))
+    _check("gradient", gradient, (None, rows, None, None), prepared.stored)
     return _run(prepared.back, gradient, channels, prepared.tile)
 
 
@@ -196,11 +231,11 @@ def _run(
     relu: bool = False,
     sums: Tensor | None = None,
 ) -> Tensor:
-    kernel = _needed("convolution")
+    kernel = _needed("convolution", x.dtype)
     count, channels, height, width = x.shape
     x = x.detach().contiguous(memory_format=_LAST)
     scale, shift = (None if value is None else value.detach().contiguous() for value in (scale, shift))
-    y = torch.empty((count, rows, height, width), dtype=x.dtype, memory_format=_LAST)
+    y = empty((count, rows, height, width), x.dtype, x.device)
     kernel(
         x.data_ptr(), transformed.data_ptr(), y.data_ptr(), count, height, width, channels, rows, address(scale),
         address(shift), relu, address(sums), tile, torch.get_num_threads(),
@@ -208,13 +243,13 @@ def _run(
     return y
 
 
-def _kernel(name: str = "convolution") -> Kernel | None:
+def _kernel(name: str = "convolution", dtype: torch.dtype = torch.float32) -> Kernel | None:
     found = kernels()
-    return None if found is None else found.kernel(name, "float32")
+    return None if found is None else found.kernel(name, str(dtype).removeprefix("torch."))
 
 
-def _needed(name: str) -> Kernel:
-    if (kernel := _kernel(name)) is None:
+def _needed(name: str, dtype: torch.dtype = torch.float32) -> Kernel:
+    if (kernel := _kernel(name, dtype)) is None:
         raise BadInput(
             "this machine has no kernel for frozen convolutions: use torch's conv2d, or install a compiler"
         )

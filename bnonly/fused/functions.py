@@ -10,6 +10,7 @@ them, or on a GPU, torch's own operators do the same. Gradients are once differe
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from bnonly.fused import convolution
+from bnonly.fused.arena import empty, empty_like
 from bnonly.fused.native import Kernel, address, kernels
 from bnonly.trainable import ScalarTrained
 
@@ -94,7 +96,10 @@ class _ConvNorm(torch.autograd.Function):
         unapplied: bool,
         recorded: bool,
     ) -> Any:
-        prepared, sums = convolution.prepared_for(conv, x), None
+        prepared, sums, given = convolution.prepared_for(conv, x), None, x.dtype
+        half = convolution.stored_for(x) == torch.bfloat16 and convolution.available()
+        if half:
+            x = x.bfloat16()
         if prepared is not None:
             if norm.training:
                 sums = torch.empty(2, conv.out_channels, dtype=torch.float64)
@@ -102,7 +107,7 @@ class _ConvNorm(torch.autograd.Function):
             y = convolution.forward(prepared, x, scale=scale, shift=shift, relu=pending is not None, sums=sums)
         else:
             assert pending is None, "two_steps has asked for a prepared convolution"
-            y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+            y = _convolution(x, weight, conv, half)
         y = y.contiguous(memory_format=_LAST)
         if residual is not None:
             residual = residual.to(y.dtype).contiguous(memory_format=_LAST)
@@ -110,13 +115,13 @@ class _ConvNorm(torch.autograd.Function):
         signs = None
         if keeps and relu and residual is not None:
             signs = torch.empty(len(y), *y.shape[2:], (y.shape[1] + 7) // 8, dtype=torch.uint8, device=y.device)
-        out = None if unapplied else torch.empty_like(y) if keeps else y
+        out = None if unapplied else empty_like(y) if keeps else y
         statistics = _forward(y, gamma, beta, residual, out, signs, norm, relu, sums)
         if keeps:
             dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
             ctx.save_for_backward(y, statistics, gamma, weight, signs, *((x, pending) if dense else (None, None)))
-            ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, x.dtype, conv, norm, relu
-            ctx.training, ctx.prepared = norm.training, prepared
+            ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, given, conv, norm, relu
+            ctx.training, ctx.prepared, ctx.half = norm.training, prepared, half
         if out is not None:
             return out
         ctx.mark_non_differentiable(statistics)
@@ -139,11 +144,13 @@ class _ConvNorm(torch.autograd.Function):
             assert pending is None or for_values is not None, "where convolutions have kernels, scalars have"
         dense = wants_weight or (wants_values and for_values is None)
         if back is not None and ctx.prepared is not None and wants_x:
-            for_x, wants_x = convolution.input_gradient(ctx.prepared, back), False
+            for_x, wants_x = convolution.input_gradient(ctx.prepared, back).to(ctx.input_dtype), False
         if back is not None and (wants_x or dense):
-            own = x if x is not None else torch.empty(ctx.shape, dtype=y.dtype, device=y.device, memory_format=_LAST)
+            dtype = torch.float32 if ctx.half else y.dtype
+            own = torch.empty(ctx.shape, dtype=dtype, device=y.device, memory_format=_LAST) if x is None else x
+            used = convolution.rounded(weight, torch.bfloat16) if ctx.half else weight
             left, for_weight, _ = torch.ops.aten.convolution_backward(
-                back, own.to(y.dtype), weight.to(y.dtype), None, conv.stride, conv.padding, conv.dilation, False,
+                back.to(dtype), own.to(dtype), used.to(dtype), None, conv.stride, conv.padding, conv.dilation, False,
                 (0, 0), conv.groups, (wants_x, dense, False),
             )  # fmt: skip
             if wants_values and for_values is None:
@@ -155,6 +162,15 @@ class _ConvNorm(torch.autograd.Function):
             g if wanted else None for g, wanted in zip((for_gamma, for_beta), wants_norm, strict=True)
         )
         return for_x, for_weight, for_values, for_gamma, for_beta, for_residual, *(None,) * 6
+
+
+def _convolution(x: Tensor, weight: Tensor, conv: nn.Conv2d, half: bool) -> Tensor:
+    """torch's. half: of bfloat16 values, in float32 and rounded, as torch itself is many times slower at it."""
+    if half:
+        x, weight = x.float(), convolution.rounded(weight, torch.bfloat16)
+    with torch.autocast("cpu", enabled=False) if half else nullcontext():
+        y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    return empty(y.shape, torch.bfloat16, y.device).copy_(y) if half else y
 
 
 def _kernel(name: str, y: Tensor, *same: Tensor | None) -> Kernel | None:
@@ -228,8 +244,8 @@ def _backward(
     norm: nn.BatchNorm2d = ctx.norm
     channels = y.shape[1]
     if kernel := _kernel("backward", y, statistics):
-        back = torch.empty_like(y) if through else None
-        for_residual = torch.empty_like(y) if wants_residual else None
+        back = empty_like(y) if through else None
+        for_residual = empty_like(y) if wants_residual else None
         for_gamma, for_beta = torch.empty_like(gamma), torch.empty_like(gamma)
         kernel(
             address(gradient), address(y), address(signs), address(back), address(for_residual),
@@ -258,6 +274,8 @@ def _scalars(x: Tensor | None, back: Tensor, conv: nn.Conv2d, pending: Tensor | 
     assert isinstance(conv, ScalarTrained) and isinstance(conv, nn.Conv2d)
     plain = conv.groups == 1 and tuple(conv.dilation) == (1, 1) and conv.stride[0] == conv.stride[1]
     plain = plain and not isinstance(conv.padding, str) and _are_few(conv)
+    if plain and x is not None and back.dtype == torch.bfloat16 and back.device.type == "cpu":
+        x, back = x.float(), back.float()
     kernel = _kernel("scalars", back, conv.random_values) if plain else None
     if kernel is None or x is None or x.dtype != back.dtype:
         return None

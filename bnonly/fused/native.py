@@ -42,7 +42,7 @@ _TYPES = {
     "forward": ("float32", "float64", "bfloat16"),
     "backward": ("float32", "float64", "bfloat16"),
     "transform": ("float32",),
-    "convolution": ("float32",),
+    "convolution": ("float32", "bfloat16"),
 }
 
 Kernel = Callable[..., None]
@@ -59,6 +59,12 @@ class Kernels:
                 function: Any = getattr(library, f"{name}_{dtype}")
                 function.argtypes, function.restype = arguments, None
                 self._found[name, dtype] = function
+        self.arena_tensor: Any = library.arena_tensor
+        self.arena_tensor.argtypes, self.arena_tensor.restype = [_SIZE] * 4 + [_FLAG] * 2, _POINTER
+        self.arena_used: Any = library.arena_used
+        self.arena_used.argtypes, self.arena_used.restype = [], _SIZE
+        self.arena_trim: Any = library.arena_trim
+        self.arena_trim.argtypes, self.arena_trim.restype = [], None
 
     def kernel(self, name: str, dtype: str) -> Kernel | None:
         return self._found.get((name, dtype))

@@ -10,6 +10,8 @@ import ctypes
 import sys
 from typing import Any
 
+from bnonly.fused import arena
+
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
@@ -22,7 +24,8 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """To the system, once: for when others than malloc need it."""
+    """To the system, once: for when others need it."""
+    arena.trim()
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 

@@ -14,6 +14,7 @@ import torch
 import bnonly
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
+from bnonly.fused.convolution import has_bfloat16
 from bnonly.fused.native import kernels
 from bnonly.progress import console
 
@@ -68,12 +69,13 @@ def engine_facts(config: RunConfig, device: torch.device) -> dict[str, Any]:
 
 
 def warn_of_emulation(config: RunConfig, device: torch.device) -> None:
-    """Say it where the processor computes the run's precision by others."""
-    emulated = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if config.training.precision == "bf16" and emulated:
+    """Say it where torch has to emulate the run's precision; the fused engine's kernels do not."""
+    if device.type != "cpu" or config.training.precision != "bf16" or has_bfloat16():
+        return
+    if engine_facts(config, device).get("kernels") != "native":
         console().print(
-            "this processor has no bfloat16 arithmetic, so bf16 is emulated and several times slower than fp32: "
-            "--training.precision fp32 is the faster choice here"
+            "this processor has no bfloat16 arithmetic, so bf16 is emulated and many times slower than fp32: "
+            "--training.precision fp32 is the faster choice here, or --training.engine fused with a C++ compiler"
         )
 
 

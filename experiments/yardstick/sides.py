@@ -16,6 +16,7 @@ from bnonly.config import RunConfig
 from bnonly.config.names import did_you_mean, nearest
 from bnonly.config.training import SPEEDS
 from bnonly.errors import BadInput
+from bnonly.fused.native import kernels
 from bnonly.groups import parse_group, random_scalars
 
 PLAIN = "plain"
@@ -81,8 +82,9 @@ def unavailable(name: str, device: str) -> str | None:
     chosen = side(name)
     if chosen.compile == "reduce-overhead" and device != "cuda":
         return "CUDA graphs need a GPU"
-    if chosen.training["precision"] == "bf16" and device == "cpu" and not _bf16_units():
-        return "this processor has no units for bfloat16, and emulates it many times slower"
+    own = chosen.ours and chosen.training["engine"] == "fused" and kernels() is not None
+    if chosen.training["precision"] == "bf16" and device == "cpu" and not own and not _bf16_units():
+        return "this processor has no units for bfloat16, and torch emulates it many times slower"
     return None
 
 

@@ -95,6 +95,61 @@ def test_scaled_as_it_is_read_and_summed_as_it_is_written(shape, relu, tile):
     torch.testing.assert_close(sums[1], squares, rtol=1e-6, atol=0)
 
 
+def halved(values: Tensor) -> Tensor:
+    return values.bfloat16().float()
+
+
+def assert_rounded_once(found: Tensor, wanted: Tensor, tile: int) -> None:
+    """found: bfloat16, wanted: float64; half a unit in the last place apart, and what the sums may be."""
+    assert found.dtype == torch.bfloat16
+    most = wanted.abs() * 2.0**-8 + LARGEST[tile] * wanted.std()
+    assert ((found.double() - wanted).abs() <= most).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bfloat16_is_rounded_once(shape, tile):
+    x, weight = drawn(*shape)
+    ready = prepare(weight, tile, torch.bfloat16)
+    wanted = exact(halved(x), halved(weight))
+    sums = torch.empty(2, shape[2], dtype=torch.float64)
+    found = forward(ready, x.bfloat16(), sums=sums)
+    assert_rounded_once(found, wanted, tile)
+    own = found.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(sums, torch.stack([own.sum(1), own.square().sum(1)]), rtol=1e-5, atol=1e-3)
+    gradient = torch.randn(wanted.shape)
+    back = conv2d(halved(gradient).double(), halved(weight).double().flip(2, 3).transpose(0, 1), padding=1)
+    assert_rounded_once(input_gradient(ready, gradient.bfloat16()), back, tile)
+
+
+def test_bfloat16_is_scaled_in_float32(tile):
+    x, weight = drawn(2, 16, 16, 9, 7)
+    scale, shift = torch.rand(16) - 0.5, torch.rand(16) - 0.5
+    z = (halved(x).double() * scale.double().view(-1, 1, 1) + shift.double().view(-1, 1, 1)).relu()
+    found = forward(prepare(weight, tile, torch.bfloat16), x.bfloat16(), scale=scale, shift=shift, relu=True)
+    assert_rounded_once(found, exact(z, halved(weight)), tile)
+
+
+def test_bfloat16_is_ours_where_torch_has_no_arithmetic_for_it(monkeypatch):
+    conv = nn.Conv2d(16, 16, 3, padding=1, bias=False).requires_grad_(False)
+    x, _ = drawn(1, 16, 16, 6, 6)
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        ready = prepared_for(conv, x)
+        assert ready is not None and ready.stored == torch.bfloat16 and prepared_for(conv, x) is ready
+        assert torch.equal(ready.weight, halved(conv.weight))
+        with torch.no_grad():
+            conv.weight.mul_(2)
+        again = prepared_for(conv, x)
+        assert again is not None and torch.equal(again.weight, halved(conv.weight))
+    full = prepared_for(conv, x)
+    assert full is not None and full.stored == torch.float32
+    with torch.autocast("cpu", torch.float16):
+        assert prepared_for(conv, x) is None
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert prepared_for(conv, x) is None
+
+
 @pytest.mark.parametrize(("channels", "size"), [(16, 32), (32, 16), (64, 8)])
 def test_rounding_beside_torchs_own(channels, size):
     x, weight = drawn(8, channels, channels, size, size)
@@ -165,8 +220,6 @@ def test_a_modules_weight_is_prepared_once_until_it_changes():
     assert again is not None and largest(forward(again, x), exact(x, conv.weight)) < LARGEST[4]
     for other in (x.double(), x[:0], x[:, :, :2]):
         assert prepared_for(conv, other) is None
-    with torch.autocast("cpu", torch.bfloat16):
-        assert prepared_for(conv, x) is None
     assert prepared_for(conv.requires_grad_(), x) is again
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from bnonly.fused import functions, native
-from bnonly.fused.functions import conv_norm
+from bnonly.fused import convolution, functions, native
+from bnonly.fused.functions import conv_norm, two_steps
 from bnonly.groups import Scalars
-from bnonly.trainable import ScalarTrained, _train_scalars
+from bnonly.trainable import ScalarTrained, _train_scalars, freeze_all_but
 
 
 @pytest.fixture(params=["native", "torch"])
@@ -124,6 +126,51 @@ def test_bfloat16_is_stored_to_nearest(kernels):
     for out in outs:
         out.float().sum().backward()
     torch.testing.assert_close(outs[1].float(), outs[0].float(), rtol=2**-7, atol=2**-7)
+
+
+class _Block(nn.Module):
+    """Convolutions of every kind that the engine meets, the last two as a block has them."""
+
+    def __init__(self, trained: str):
+        super().__init__()
+        torch.manual_seed(0)
+        sizes = ((3, 16, 3, 1), (16, 16, 3, 2), (16, 32, 1, 1), (32, 32, 3, 1), (32, 32, 3, 1))
+        self.convs = nn.ModuleList(nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in sizes)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(o) for _, o, _, _ in sizes)
+        freeze_all_but(self, trained, seed=4)
+
+    def forward(self, x: Tensor, ours: bool) -> Tensor:
+        c: list[Any] = list(self.convs)
+        n: list[Any] = list(self.norms)
+        for i in range(3):
+            x = conv_norm(c[i], n[i], x) if ours else plain(c[i], n[i], x, None, True)
+        if ours:
+            return two_steps(c[3], n[3], c[4], n[4], x, x)
+        return plain(c[4], n[4], plain(c[3], n[3], x, None, True), x, True)
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["torch's bfloat16", "ours"])
+@pytest.mark.parametrize("trained", ["bn", "bn+random:2", "bn+random:40%", "all"])
+def test_a_step_in_bfloat16_is_as_near_to_float64_as_the_modules(trained, native, monkeypatch):
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: native)
+    x = torch.randn(8, 3, 12, 10, generator=torch.Generator().manual_seed(1))
+
+    def gradients(dtype: torch.dtype, ours: bool, half: bool) -> list[Tensor]:
+        net = _Block(trained).to(dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = net(x.to(dtype), ours)
+        assert out.dtype == (torch.bfloat16 if half else dtype)
+        torch.manual_seed(2)
+        (out.double() * torch.randn(out.shape, dtype=torch.float64)).sum().backward()
+        return [out.detach().double(), *(p.grad.double() for p in net.parameters() if p.grad is not None)]
+
+    true, theirs, ours = (
+        gradients(*how)
+        for how in ((torch.float64, False, False), (torch.float32, False, True), (torch.float32, True, True))
+    )
+    assert len(true) == len(theirs) == len(ours)
+    for exact, modules, own in zip(true, theirs, ours, strict=True):
+        assert (own - exact).norm() <= 1.5 * (modules - exact).norm() + 1e-3 * exact.norm()
 
 
 def test_running_statistics_without_momentum_are_means_of_all_batches(kernels):
