@@ -3,8 +3,7 @@
     bnonly experiment run peak_memory --preset cpu --set data.path=CIFAR10
 
 Each side of `speed` (experiments/yardstick/sides.py) in a process of its own, one after another, for two steps: what
-it held at most, and what autograd kept for backward. A side in bfloat16 is slow where the processor emulates it, but
-holds what it would elsewhere.
+it held at most, and what autograd kept for backward.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ class Layer(RunConfig):
     """One layer of a run's configuration: a file, or the flags. Every field may be left out."""
 
     speed: Literal["paper", "fast"] | None = None
-    """Shorthand: paper is fp32 and contiguous, fast is bf16 and channels_last; training.* given besides wins; unset:
-    neither."""
+    """Shorthand: paper is fp32, contiguous, modules; fast is bf16, channels_last, fused; training.* given besides
+    wins; unset: neither."""
 
 
 @dataclass(frozen=True)
