@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torch import nn
 
 from bnonly.errors import BadInput, ExportFailed
 from bnonly.files import write_atomically
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 OPSET = 18
 RTOL = 1e-4
@@ -33,6 +36,7 @@ _LARGEST_ONNX = 2**31 - 2**20
 _NORMALISED = "normalised images, (x - mean) / std of values in 0..1; float32 [batch, channels, height, width]"
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Rewrite = Callable[["ModelProto"], None] | None
 
 
 def check_path(path: Path) -> None:
@@ -50,12 +54,14 @@ def export(
     shape: tuple[int, int, int],
     facts: Mapping[str, Any] | None = None,
     like: nn.Module | None = None,
+    rewrite: Rewrite = None,
 ) -> int:
     """Write a network in eval mode, for images of `shape`, to an .onnx or .pt2 file; the file's bytes.
 
     facts: what a reader should know, for example name, seed, labels, mean and std; plain values, kept in ONNX's
     metadata_props as JSON (strings as they are), in a .pt2 as the extra file bnonly.json. `input` is added to them.
-    like: the network that `net` was made from, whose logits the file must give; `net` itself unless given.
+    like: the network that `net` was made from, whose logits the file must give; `net` itself unless given. rewrite:
+    what is done to an ONNX model before it becomes a file.
     Raises BadInput for a path that check_path refuses and for a network too large; ExportFailed, and nothing is
     written, where the exporter gives up or the file gives other logits than the network (max|difference| above RTOL *
     max|logit|, for one image or three).
@@ -64,7 +70,7 @@ def export(
     write, read = _WRITERS[path.suffix]
     known = {"input": _NORMALISED, **(facts or {})}
     with _quiet(path):
-        data = write(net, torch.zeros(2, *shape), known)
+        data = write(net, torch.zeros(2, *shape), known, rewrite)
         run = read(data)
         _check(like or net, run, shape, path)
     write_atomically(path, data)
@@ -89,7 +95,8 @@ def _check(net: nn.Module, run: Run, shape: tuple[int, int, int], path: Path) ->
             )
 
 
-def _write_pt2(net: nn.Module, images: torch.Tensor, facts: Mapping[str, Any]) -> bytes:
+def _write_pt2(net: nn.Module, images: torch.Tensor, facts: Mapping[str, Any], rewrite: Rewrite = None) -> bytes:
+    assert rewrite is None
     program, file = torch.export.export(net, (images,), dynamic_shapes=_any_batch()), io.BytesIO()
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of whoever exported
@@ -107,7 +114,7 @@ def _read_pt2(data: bytes) -> Run:
     return run
 
 
-def _write_onnx(net: nn.Module, images: torch.Tensor, facts: Mapping[str, Any]) -> bytes:
+def _write_onnx(net: nn.Module, images: torch.Tensor, facts: Mapping[str, Any], rewrite: Rewrite = None) -> bytes:
     size = sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
     if size > _LARGEST_ONNX:
         raise BadInput(f"{size / 1e9:.1f} GB of weights do not fit into one ONNX file (2.1 GB): write a .pt2")
@@ -125,6 +132,8 @@ def _write_onnx(net: nn.Module, images: torch.Tensor, facts: Mapping[str, Any]) 
     for key, value in facts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
+    if rewrite:
+        rewrite(model)
     return model.SerializeToString()
 
 
@@ -146,7 +155,9 @@ def _any_batch() -> tuple[dict[int, Any]]:
     return ({0: torch.export.Dim("batch")},)
 
 
-_WRITERS: dict[str, tuple[Callable[[nn.Module, torch.Tensor, Mapping[str, Any]], bytes], Callable[[bytes], Run]]] = {
+_WRITERS: dict[
+    str, tuple[Callable[[nn.Module, torch.Tensor, Mapping[str, Any], Rewrite], bytes], Callable[[bytes], Run]]
+] = {
     ".onnx": (_write_onnx, _read_onnx),
     ".pt2": (_write_pt2, _read_pt2),
 }

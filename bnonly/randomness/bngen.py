@@ -35,7 +35,7 @@ _SQRT3 = math.sqrt(3.0)
 
 # The positive half of T: 256 antisymmetric integers whose weighted sum of four is a normal of variance 2^42.
 # fmt: off
-_HALF_TABLE = (
+HALF_TABLE = (
     312, 942, 1572, 2199, 2828, 3458, 4088, 4720, 5351, 5984, 6618, 7253, 7890, 8528, 9168, 9809, 10452, 11098,
     11745, 12395, 13047, 13701, 14359, 15019, 15681, 16347, 17016, 17689, 18365, 19044, 19727, 20414, 21105, 21801,
     22500, 23204, 23913, 24627, 25345, 26069, 26798, 27533, 28273, 29019, 29772, 30530, 31295, 32066, 32845, 33630,
@@ -89,7 +89,7 @@ class Stream:
 
 
 def _full_table() -> NDArray[np.int32]:
-    half = np.array(_HALF_TABLE, np.int32)
+    half = np.array(HALF_TABLE, np.int32)
     return np.concatenate([-half[::-1], half])
 
 
@@ -248,7 +248,7 @@ def self_test() -> None:
     published = (0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B)
     checks = {
         "Philox4x64-10's published answer": tuple(map(int, bits.random_raw(4))) == published,
-        "the table's digest": hashlib.sha256(np.array(_HALF_TABLE, "<u4").data).hexdigest() == _TABLE_SHA256,
+        "the table's digest": hashlib.sha256(np.array(HALF_TABLE, "<u4").data).hexdigest() == _TABLE_SHA256,
         "a test vector": integers(0x0123456789ABCDEFFEDCBA9876543210, 5, 4).tolist()
         == [-75870, 2331277, 560026, -438976],
     }
