@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,23 @@ import yaml
 from bnonly.errors import BadInput
 
 _MARKS = ("config.yaml", "metrics.jsonl", "result.json", "failure.json")
+STAGE = re.compile(r"(perceptual|style)-[0-9a-f]{10}\.json")
+"""What a stage that trains nothing leaves, with a configuration in it."""
 _DEEPEST = 4  # folders below the one named: out/experiment/id is 2
 _Yaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it was compiled
 
 
 @dataclass(frozen=True)
 class Found:
-    """Run folders and grid files, each once, in the order of their paths."""
+    """Run folders and grid files, each once, in the order of their paths.
+
+    trials: folders of trials that train nothing. files: the names in each of these and of the runs' folders.
+    """
 
     runs: tuple[Path, ...]
     grids: tuple[Path, ...]
+    trials: tuple[Path, ...]
+    files: Mapping[Path, frozenset[str]]
 
 
 def find(paths: Iterable[Path]) -> Found:
@@ -34,25 +42,30 @@ def find(paths: Iterable[Path]) -> Found:
     Raises BadInput for a folder that is not there or cannot be read, and where all of them hold no run at all.
     """
     runs: dict[Path, Path] = {}
+    trials: dict[Path, Path] = {}
     grids: dict[Path, Path] = {}
+    inside: dict[Path, frozenset[str]] = {}
     paths = list(paths)
     for top in paths:
         _check(top)
         depth = len(top.parts)
         for folder, inner, files in os.walk(top):
             here = Path(folder)
-            if not set(_MARKS).isdisjoint(files):
-                runs.setdefault(here.resolve(), here)
+            run = not set(_MARKS).isdisjoint(files)
+            if run or any(map(STAGE.fullmatch, files)):
+                (runs if run else trials).setdefault(here.resolve(), here)
+                inside[here] = frozenset(files)
                 inner.clear()
             for name in files:
                 if name.startswith("grid.") and name.endswith(".json"):
                     grids.setdefault((here / name).resolve(), here / name)
             if len(here.parts) - depth >= _DEEPEST:
                 inner.clear()
-    if not runs and not grids:
+    if not runs and not trials and not grids:
         named = ", ".join(map(str, paths))
         raise BadInput(f"{named}: no run is in there; name the folder given to --out, an experiment's, or a run's")
-    return Found(tuple(sorted(runs.values())), tuple(sorted(grids.values())))
+    first, second, third = (tuple(sorted(places.values())) for places in (runs, grids, trials))
+    return Found(first, second, third, inside)
 
 
 def _check(top: Path) -> None:

@@ -6,13 +6,14 @@ only what a figure needs, so that 500 runs of 160 epochs are read in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from analysis import neighbours
 from analysis.folders import epochs, find, numbers
 from analysis.gammas import gammas
 from analysis.rows import ABLATION, CURVE, MEASURE, ablation_rows, curve_rows, measure_rows, run_row, trial_row
@@ -51,6 +52,7 @@ class Frames:
     missing     a row a stage of a trial that has not been done
     grids       a row a grid file: its question, and its trials by state
     notes       what could not be read, a sentence each
+    neighbours  what there is of each of `analysis.neighbours`, by its name
     """
 
     runs: pd.DataFrame
@@ -61,6 +63,7 @@ class Frames:
     missing: pd.DataFrame
     grids: pd.DataFrame
     notes: tuple[str, ...]
+    neighbours: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def done(self) -> pd.DataFrame:
@@ -108,7 +111,8 @@ def read(paths: Iterable[Path]) -> Frames:
     grids = {path: grid(path) for path in found.grids}
     notes += [f"{path} is no grid that can be read" for path, each in grids.items() if each is None]
     whole = [each for each in grids.values() if each is not None and each.trials]
-    if not (rows := [*rows, *_waiting(rows, whole)]):
+    beside = neighbours.read(found, {Path(row["path"]): row["experiment"] for row in rows}, notes)
+    if not (rows := [*rows, *_waiting(rows, whole)]) and not beside:
         raise BadInput(f"{', '.join(map(str, paths))}: no run is in there, only trials that train nothing")
     runs = _runs(rows)
     if copies := int(runs.loc[runs["state"] == "done"].duplicated(["experiment", "id"]).sum()):
@@ -122,6 +126,7 @@ def read(paths: Iterable[Path]) -> Frames:
         missing(runs, whole),
         overview(runs, whole),
         tuple(notes),
+        beside,
     )
 
 
@@ -147,7 +152,7 @@ def _frame(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 
 def _runs(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Sorted by what they are, so that the order of folders does not show."""
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=["key", *trial_row("", "", {})])
     frame = frame.astype(dict.fromkeys(_NUMBERS, float))
     by = ["family", "depth", "width", "group", "setting", "seed", "experiment", "id", "path"]
     order = frame[by].assign(seed=frame["seed"].str.zfill(40)).sort_values(by, kind="stable").index

@@ -13,7 +13,28 @@ from markupsafe import Markup, escape
 GENERATOR = "bnonly"
 """What the page names itself as, so that a later one may take its place."""
 
-_TEMPLATE = """<!doctype html>
+_TEMPLATE = """{% macro link(section, within=none) %}<a href="#{{ anchor(within.heading, section.heading) if within \
+else anchor(section.heading) }}">{{ section.heading }}</a>{% endmacro -%}
+{% macro inside(section) %}
+{% for paragraph in section.text %}<p>{{ said(paragraph) }}</p>{% endfor %}
+{% for sentence in section.absent %}<p class="absent">{{ said(sentence) }}</p>{% endfor %}
+{% if section.table is not none %}<div class="wide">{{ table(section.table) }}</div>{% endif %}
+{% if section.image %}
+<figure><img src="{{ section.image }}" alt="{{ section.alt }}"><figcaption>{{ section.caption }}</figcaption></figure>
+{% endif %}
+{% if section.figure %}
+<figure><div class="wide"><div{% if section.width %} class="drawn" style="max-width: {{ section.width }}rem; \
+min-width: {{ 20 if section.width < 31 else [section.width, 38] | min }}rem"{% endif %}>\
+{{ safe(section.figure) }}</div></div>
+<figcaption>{{ section.caption }}</figcaption></figure>
+{% endif %}
+{% for name, part in section.details %}
+<details><summary>{{ name }}</summary>
+{% if part is string %}<pre>{{ part }}</pre>{% else %}<div class="wide">{{ table(part) }}</div>{% endif %}
+</details>
+{% endfor %}
+{% endmacro -%}
+<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -22,13 +43,16 @@ _TEMPLATE = """<!doctype html>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem;
   overflow-wrap: break-word; }
-h1, h2 { line-height: 1.2; }
+h1, h2, h3 { line-height: 1.2; }
 h2 { margin-top: 2.5rem; }
 a { color: #0059a1; }
 nav ul { columns: 16rem; padding-left: 1.2rem; }
+nav li { break-inside: avoid; }
+nav ul ul { columns: auto; }
 figure { margin: 1.5rem 0; }
 figure svg { width: 100%; height: auto; max-width: 56rem; }
 figure .drawn svg { max-width: none; display: block; }
+figure img { max-width: 100%; height: auto; }
 figcaption, footer, .small { color: #555; font-size: .9rem; }
 .wide { overflow-x: auto; }
 .absent { border-left: 4px solid #E69F00; background: #fdf6e7; padding: .5rem .75rem; }
@@ -58,25 +82,20 @@ footer { margin-top: 3rem; border-top: 1px solid #ddd; padding-top: 1rem; }
 <p>{{ lead }}</p>
 {% if contents %}
 <nav aria-label="Contents"><ul>
-{% for section in sections %}<li><a href="#{{ anchor(section.heading) }}">{{ section.heading }}</a></li>
+{% for section in sections %}<li>{{ link(section) }}\
+{% if section.parts %}<ul>{% for part in section.parts %}<li>{{ link(part, section) }}</li>
+{% endfor %}</ul>{% endif %}</li>
 {% endfor %}</ul></nav>
 {% endif %}
 {% for section in sections %}
 <section id="{{ anchor(section.heading) }}">
 <h2>{{ section.heading }}</h2>
-{% for paragraph in section.text %}<p>{{ said(paragraph) }}</p>{% endfor %}
-{% for sentence in section.absent %}<p class="absent">{{ said(sentence) }}</p>{% endfor %}
-{% if section.table is not none %}<div class="wide">{{ table(section.table) }}</div>{% endif %}
-{% if section.figure %}
-<figure><div class="wide"><div{% if section.width %} class="drawn" style="max-width: {{ section.width }}rem; \
-min-width: {{ 20 if section.width < 31 else [section.width, 38] | min }}rem"{% endif %}>\
-{{ safe(section.figure) }}</div></div>
-<figcaption>{{ section.caption }}</figcaption></figure>
-{% endif %}
-{% for name, part in section.details %}
-<details><summary>{{ name }}</summary>
-{% if part is string %}<pre>{{ part }}</pre>{% else %}<div class="wide">{{ table(part) }}</div>{% endif %}
-</details>
+{{ inside(section) }}
+{% for part in section.parts %}
+<section id="{{ anchor(section.heading, part.heading) }}">
+<h3>{{ part.heading }}</h3>
+{{ inside(part) }}
+</section>
 {% endfor %}
 </section>
 {% endfor %}
@@ -92,7 +111,8 @@ class Section:
     """A heading, paragraphs, and perhaps a table and a figure (an <svg>) with its caption.
 
     absent: what is missing, in sentences that stand out. details: tables or texts to unfold, by what they are.
-    width: of the figure, in rem, beyond which it is not stretched. `...` in text is shown as code.
+    width: of the figure, in rem, beyond which it is not stretched. image: a data address, made here, in its place;
+    alt is for those who cannot see it. parts: sections within this one. `...` in text is shown as code.
     """
 
     heading: str
@@ -103,6 +123,9 @@ class Section:
     absent: Sequence[str] = ()
     details: Sequence[tuple[str, pd.DataFrame | str]] = ()
     width: float = 0
+    image: str = ""
+    alt: str = ""
+    parts: Sequence[Section] = ()
 
 
 def page(title: str, lead: str, sections: Sequence[Section], footer: str, *, contents: bool = False) -> str:
@@ -122,8 +145,8 @@ def page(title: str, lead: str, sections: Sequence[Section], footer: str, *, con
     )
 
 
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+def _anchor(*headings: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(headings).lower()).strip("-")
 
 
 def _said(text: str) -> Markup:

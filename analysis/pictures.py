@@ -6,12 +6,13 @@ import gc
 import multiprocessing
 import signal
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from analysis.page import Section
 
 if TYPE_CHECKING:
+    from analysis.figures import Drawing
     from analysis.frames import Frames
 
 _REM_PER_INCH = 7.0
@@ -43,7 +44,7 @@ def pictures(frames: Frames, *, files: bool = True, helper: Executor | None = No
     made: dict[str, Picture | str] = {}
     theirs: dict[str, Future[Picture | str]] = {}
     try:
-        helper.submit(_keep, frames)
+        helper.submit(_keep, replace(frames, neighbours={}))
         theirs = {name: helper.submit(_picture_of_kept, name, files) for name in DRAWINGS}
         for name, future in reversed(theirs.items()):
             if future.cancel():
@@ -80,15 +81,25 @@ def _picture_of_kept(name: str, files: bool) -> Picture | str:
 
 def picture(name: str, frames: Frames, files: bool = False) -> Picture | str:
     """One figure, or a sentence that says what is missing for it."""
-    from analysis.figures import DRAWINGS, NoData, csv, pdf, svg
+    from analysis.figures import DRAWINGS, NoData, csv
 
     try:
         drawing = DRAWINGS[name](frames)
     except NoData as nothing:
         return str(nothing)
-    out = {f"{name}.pdf": pdf(drawing.figure), f"{name}.csv": csv(drawing.table)} if files else {}
+    made = rendered(name, HEADINGS[name], drawing, files)
+    if files:
+        made.files[f"{name}.csv"] = csv(drawing.table)
+    return made
+
+
+def rendered(name: str, heading: str, drawing: Drawing, files: bool = False) -> Picture:
+    """A figure as it is shown; files: and as SVG and PDF."""
+    from analysis.figures import pdf, svg
+
+    out = {f"{name}.pdf": pdf(drawing.figure)} if files else {}
     width = drawing.figure.get_figwidth()
-    shown = svg(drawing.figure, f"{HEADINGS[name]}. {drawing.caption}")
+    shown = svg(drawing.figure, f"{heading}. {drawing.caption}")
     if files:
         out[f"{name}.svg"] = f'<?xml version="1.0" encoding="utf-8"?>\n{shown}'.encode()
     return Picture(shown, drawing.caption, width, out)

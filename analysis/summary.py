@@ -12,6 +12,7 @@ from analysis.figures.drawing import over_seeds
 from analysis.frames import Frames
 from analysis.page import Section
 from analysis.settings import PAPER_EPOCHS
+from analysis.wording import count, number, percent
 
 _WHO = ["family", "depth", "width", "label", "network", "group", "setting"]
 _MOST_LISTED, _MOST_LOGS, _LOG_LINES = 50, 10, 30
@@ -26,6 +27,8 @@ _TAGS = "[D]: digitised from a figure, about half a point either way. [V]: verif
 
 def lead(frames: Frames) -> str:
     """How many runs of what, in a sentence or two."""
+    if frames.runs.empty:
+        return "No run of its own: trials of other experiments alone."
     counts = frames.runs["state"].value_counts()
     states = ", ".join(f"{counts[state]:,} {word}" for state, word in _STATES.items() if state in counts)
     experiments = ", ".join(sorted(set(frames.runs["experiment"])))
@@ -58,15 +61,15 @@ def opening(frames: Frames) -> Section:
             "network": table["label"],
             "group": table["group"],
             "setting": table["setting"],
-            "trained": table["trained_parameters"].map(_count),
+            "trained": table["trained_parameters"].map(count),
             "n": table["n"],
-            "test top-1": [_percent(mean, sd) for mean, sd in zip(table["mean"], table["sd"], strict=True)],
+            "test top-1": [percent(mean, sd) for mean, sd in zip(table["mean"], table["sd"], strict=True)],
             "paper, 160 epochs": [
-                f"{percent:.1f} % [{tag}]" if tag else "-"
-                for percent, tag in zip(table["paper_percent"], table["paper_tag"], strict=True)
+                f"{points:.1f} % [{tag}]" if tag else "-"
+                for points, tag in zip(table["paper_percent"], table["paper_tag"], strict=True)
             ],
-            "|gamma| < 0.01": table["gamma_below_0.01"].map(_percent),
-            "minutes": table["minutes"].map(lambda minutes: _plain(minutes, ".1f")),
+            "|gamma| < 0.01": table["gamma_below_0.01"].map(percent),
+            "minutes": table["minutes"].map(lambda minutes: number(minutes, ".1f")),
         }
     )
     return Section("Results", [*text, _TAGS] if table["paper_tag"].any() else text, table=shown)
@@ -112,7 +115,7 @@ def missing(frames: Frames, lacking: Mapping[str, str]) -> Section:
 def _so_far(row: Mapping[Any, Any]) -> str:
     if pd.isna(row["epoch"]):  # type: ignore[arg-type]
         return "no epoch ended yet."
-    return f"epoch {row['epoch']:.0f} of {_plain(row['epochs'], '.0f')}, {_percent(row['top1'])} so far."
+    return f"epoch {row['epoch']:.0f} of {number(row['epochs'], '.0f')}, {percent(row['top1'])} so far."
 
 
 def runs(frames: Frames) -> Section:
@@ -127,14 +130,14 @@ def runs(frames: Frames) -> Section:
             "seed": rows["seed"],
             "setting": rows["setting"],
             "state": rows["state"],
-            "epoch": rows["epoch"].map(lambda epoch: _plain(epoch, ".0f")),
-            "top-1": rows["top1"].map(lambda share: _percent(share, digits=2)),
-            "top-5": rows["top5"].map(lambda share: _percent(share, digits=2)),
-            "loss": rows["loss"].map(lambda loss: _plain(loss, ".3f")),
-            "|gamma| < 0.01": rows["gamma_below_0.01"].map(_percent),
-            "trained": rows["trained_parameters"].map(_count),
-            "minutes": rows["minutes"].map(lambda minutes: _plain(minutes, ".1f")),
-            "images/s": rows["images_per_second"].map(lambda speed: _plain(speed, ",.0f")),
+            "epoch": rows["epoch"].map(lambda epoch: number(epoch, ".0f")),
+            "top-1": rows["top1"].map(lambda share: percent(share, digits=2)),
+            "top-5": rows["top5"].map(lambda share: percent(share, digits=2)),
+            "loss": rows["loss"].map(lambda loss: number(loss, ".3f")),
+            "|gamma| < 0.01": rows["gamma_below_0.01"].map(percent),
+            "trained": rows["trained_parameters"].map(count),
+            "minutes": rows["minutes"].map(lambda minutes: number(minutes, ".1f")),
+            "images/s": rows["images_per_second"].map(lambda speed: number(speed, ",.0f")),
             "device": rows["device_name"],
         }
     )
@@ -225,7 +228,7 @@ def failures(frames: Frames) -> pd.DataFrame:
     rows = frames.runs[frames.runs["state"] == "failed"]
     names = {"id": "run", "label": "network", "group": "group", "seed": "seed", "setting": "setting"}
     table = rows[[*names, "kind", "reason", "attempts", "last"]].rename(columns=names)
-    return table.assign(attempts=table["attempts"].map(lambda count: _plain(count, ".0f"))).reset_index(drop=True)
+    return table.assign(attempts=table["attempts"].map(lambda tries: number(tries, ".0f"))).reset_index(drop=True)
 
 
 def made_with(frames: Frames) -> pd.DataFrame:
@@ -251,17 +254,3 @@ def _papers(row: Mapping[Any, Any]) -> str:
 
 def _worded(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns={name: str(name).replace("_", " ") for name in table})
-
-
-def _percent(share: object, sd: float = float("nan"), digits: int = 1) -> str:
-    if not isinstance(share, float) or pd.isna(share):
-        return "-"
-    return f"{100 * share:.{digits}f}" + (f" ± {100 * sd:.{digits}f}" if pd.notna(sd) else "") + " %"
-
-
-def _plain(value: object, form: str) -> str:
-    return format(value, form) if isinstance(value, float) and pd.notna(value) else "-"
-
-
-def _count(value: object) -> str:
-    return _plain(value, ",.0f")

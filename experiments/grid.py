@@ -94,8 +94,9 @@ class Experiment:
     where: keeps a point of the grid; it is given the point's fields by dotted name.
     stages: what is done with each run. figures: names of analysis.figures.FIGURES.
     slots: trials at once, at most; None: as many as fit.
-    drawing: "module:function" for what no figure of runs shows; called as function(trials, command), where command is
-    the one that made them, it gives files of the experiment's folder by name.
+    drawing: for what no figure of runs shows: a name of analysis.neighbours.NEIGHBOURS, which the report shows, too;
+    or "module:function", called as function(trials, command), where command is the one that made them, which gives
+    files of the experiment's folder by name.
     shares: experiments whose runs serve here too: a point that is theirs under the same preset stays in their folder.
     presets: file of configs/presets that stands in for a preset, where the usual one is for other data.
     located: fields that depend on the preset and the folder of all runs, as the place of data made there.

@@ -103,7 +103,7 @@ EXPERIMENT = Experiment(
     fields={"data.source": "cifar10", "training.schedule": "cosine"},
     more=more,
     decides=tuple(_FIELDS.split(", ")),
-    drawing="experiments.norm_only_tables:files",
+    drawing="norm_only",
     figures=(),
     expect=(
         "BatchNorm leads: it normalises each channel, so that gamma is a choice among random features. A random "

@@ -58,7 +58,7 @@ EXPERIMENT = Experiment(
         cpu=stages(400, 48, 96, 16, grids=True),
         paper=stages(4000, 64, 400, 64, grids=True),
     ),
-    drawing="experiments.perceptual_tables:files",
+    drawing="perceptual",
     figures=(),
     expect=(
         "Random and pretrained alike, a point or so above the loss by pixel alone; weights of the wrong scale do "

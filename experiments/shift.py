@@ -36,7 +36,7 @@ EXPERIMENT = Experiment(
         paper=(FIT, Stage("shift", {"most": 4}), _LOOK),
     ),
     shares=("depth", "groups"),
-    drawing="experiments.shift_tables:files",
+    drawing="shift",
     figures=(),
     expect=(
         "Trained whole, networks gain from the filter: on ImageNet ResNet-18 goes from 85.1 to 88.3 % consistency "

@@ -39,7 +39,7 @@ EXPERIMENT = Experiment(
         cpu=stages([*_VGGS, *_RESNETS, *_DEEP], 128, 100),
         paper=stages([*_VGGS, *_RESNETS, *_DEEP], 512, 500),
     ),
-    drawing="experiments.style_tables:files",
+    drawing="style",
     figures=(),
     expect=(
         "With additions, maxima rise and entropies fall with depth; without, and in VGGs, not [2nd]. Softmax raises "

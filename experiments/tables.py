@@ -40,11 +40,6 @@ def provenance(config: RunConfig, result: Mapping[str, Any] | None, command: str
     }
 
 
-def own_provenance(config: RunConfig, facts: Mapping[str, Any], command: str) -> dict[str, Any]:
-    """`provenance` of a task that trains by itself, in float32 by plain modules, whatever the preset says of runs."""
-    return provenance(config, facts, command) | {"dtype": "fp32", "engine": "modules"}
-
-
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Lower quartile, median and upper quartile; of one value that value thrice."""
     low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3

@@ -5,27 +5,40 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
-from analysis.figures.drawing import Drawing, NoData, arrange, beside, decades, panels, percent, title
-from analysis.figures.style import markers, palette, styled
-from analysis.settings import shape
+from analysis.figures.drawing import (
+    MOST_PANELS,
+    Drawing,
+    NoData,
+    arrange,
+    beside,
+    decades,
+    panels,
+    percent,
+    pick,
+    title,
+)
+from analysis.figures.style import markers, palette, plain, styled
 
 
 def accuracy_by_rate(sweep: pd.DataFrame, best: pd.DataFrame) -> Drawing:
     """First panel: test accuracy by network and group at the best rate; then, a panel a network, held-out accuracy
     against the rate.
 
-    sweep, best: a row a run, with columns network, group, epochs, optimizer, lr, top1. Raises NoData.
+    sweep, best: a row a run, with columns label, of the network, and group, epochs, optimizer, lr, top1, seed.
+    Raises NoData.
     """
     if sweep["top1"].notna().sum() == 0:
         raise NoData("no run of the sweep is done; `bnonly experiment run norm_only` makes some")
-    networks, groups = list(dict.fromkeys(sweep["network"])), list(dict.fromkeys(sweep["group"]))
+    networks, groups = list(dict.fromkeys(sweep["label"])), list(dict.fromkeys(sweep["group"]))
     colours, shapes = palette(groups), markers(groups)
-    labels = [shape(network).label for network in networks]
+    labels = [plain(network) for network in networks]
+    chosen, more = pick(networks, lambda network: (sweep["label"] == network).sum(), MOST_PANELS - 1)
+    swept = [network for network in networks if network in chosen]
     with styled():
-        figure, grid = panels(1 + len(networks))
+        figure, grid = panels(1 + len(swept))
         first, *others = grid
         for group in groups:
-            own = best[best["group"] == group].groupby("network")["top1"].agg(["mean", "std"]).reindex(networks)
+            own = best[best["group"] == group].groupby("label")["top1"].agg(["mean", "std"]).reindex(networks)
             first.errorbar(
                 own["mean"], range(len(networks)), xerr=own["std"].fillna(0), fmt=shapes[group],
                 color=colours[group], capsize=2, label=group,
@@ -35,21 +48,21 @@ def accuracy_by_rate(sweep: pd.DataFrame, best: pd.DataFrame) -> Drawing:
         first.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         first.set(xlabel="test accuracy (top-1)", xlim=(0, 1))
         title(first, "At the best rate of each")
-        for axes, network, label in zip(others, networks, labels, strict=True):
-            rows = sweep[(sweep["network"] == network) & sweep["top1"].notna()]
+        for axes, network in zip(others, swept, strict=True):
+            rows = sweep[(sweep["label"] == network) & sweep["top1"].notna()]
             for group in groups:
                 own = rows[rows["group"] == group].sort_values("lr")
                 axes.plot(own["lr"], own["top1"], color=colours[group], marker=shapes[group], label=group)
             percent(axes, "held-out accuracy (top-1)")
-            optimizer = ", ".join(sorted(set(sweep[sweep["network"] == network]["optimizer"])))
-            decades(axes, sweep[sweep["network"] == network]["lr"], f"learning rate of {optimizer}")
-            title(axes, label)
+            optimizer = ", ".join(sorted(set(sweep[sweep["label"] == network]["optimizer"])))
+            decades(axes, sweep[sweep["label"] == network]["lr"], f"learning rate of {optimizer}")
+            title(axes, network, 2.6)
         arrange(figure, grid, left=max(0.75, beside(labels)), width=2.6)
     epochs = ", ".join(map(str, sorted(set(sweep["epochs"]))))
     failed = int(sweep["top1"].isna().sum())
     caption = (
         f"{len(sweep)} runs of {epochs} epochs chose each cell's rate on training images held out"
         f"{f' ({failed} failed)' if failed else ''}; the test set was used once for each cell, at that rate, over "
-        f"{best['seed'].nunique() if len(best) else 0} seed(s)."
+        f"{best['seed'].nunique() if len(best) else 0} seed(s).{more}"
     )
     return Drawing(figure, caption, best)

@@ -13,22 +13,28 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import Drawing, NoData, arrange, panels, title
-from analysis.figures.style import plain, styled
+from analysis.figures.style import styled
+from analysis.settings import shape
 
 _SHOWN = ("top left", "centre")
-_MOST = 24
+_MOST = 12  # runs
 
 
 def similarity_maps(studies: Sequence[Mapping[str, Any]], layer: str = "logits") -> Drawing:
     """A heatmap a run and anchor: similarity to the features at the anchor (a cross), mean over objects.
 
-    studies: what similarity.json holds with network, group, antialias and seed beside it; of several seeds the first
-    is drawn, all are in the table. The title has the probe's share of right halves. Raises NoData.
+    studies: what similarity.json holds with network, group, antialias, crop, setting and seed beside it; of several
+    seeds and grounds the first is drawn, all are in the table. The title has the probe's share of right halves.
+    Raises NoData.
     """
     if not studies:
         raise NoData("no run's features have been looked at; `bnonly experiment run shift` does it")
-    drawn = [study for study in studies if study["seed"] == studies[0]["seed"]]
-    panes = [(study, study["layers"][layer], anchor) for study in drawn for anchor in _SHOWN][:_MOST]
+    first = studies[0]
+    alike = ("seed", "side", "patch", "stride")
+    drawn = [study for study in studies if all(study[name] == first[name] for name in alike)]
+    left, drawn = len(drawn) - _MOST, drawn[:_MOST]
+    apart = [name for name in ("network", "crop", "setting") if len({study[name] for study in drawn}) > 1]
+    panes = [(study, study["layers"][layer], anchor) for study in drawn for anchor in _SHOWN]
     least = min(float(np.min(own["maps"])) for _, own, _ in panes)
     with styled():
         figure, grid = panels(len(panes))
@@ -44,16 +50,23 @@ def similarity_maps(studies: Sequence[Mapping[str, Any]], layer: str = "logits")
             axes.set_yticks(ticks, names)
             guess = (own["rows"] + own["columns"]) / 2
             words = "no filter" if study["antialias"] == "none" else study["antialias"]
-            title(axes, f"{plain(study['group'])}, {words}, place guessed {guess:.0%}", 2.4)
+            which = [_name(study, name) for name in ("network", "crop") if name in apart]
+            title(axes, ", ".join([*which, study["group"], words, f"place guessed {guess:.0%}"]), 2.2)
         arrange(figure, grid, width=1.9, height=1.9, columns=4, legend="none", left=0.7)
         _colours(figure, grid, least, f"cosine similarity of {layer}")
-    first = drawn[0]
+    others = " Runs of several settings: the table tells them apart." if "setting" in apart else ""
+    others += f" {left} more would be panels like these; the table has them." if left > 0 else ""
     caption = (
         f"Cosine similarity of {layer} at every place of a {first['patch']} px object on a {first['side']} px white "
         f"ground to those at the cross, mean over {first['objects']} digits; and how often a linear probe tells the "
-        f"half it stands in (chance: 50 %). {plain(first['network'])}, seed {first['seed']}."
+        f"half it stands in (chance: 50 %). {'' if 'network' in apart else shape(first['network']).label + ', '}seed "
+        f"{first['seed']}.{others}"
     )
     return Drawing(figure, caption, _table(studies))
+
+
+def _name(study: Mapping[str, Any], field: str) -> str:
+    return shape(study["network"]).label if field == "network" else f"{field} {study[field]}"
 
 
 def _colours(figure: Figure, grid: Sequence[Axes], least: float, label: str) -> None:

@@ -23,7 +23,7 @@ def closed():
 
 def row(group="bn", antialias="none", **changes):
     own = {"network": "resnet18", "group": group, "antialias": antialias, "data": "imagenet", "crop": 0, "epochs": 9}
-    own |= {"seed": 0, "images": 1000, "border": "crop", "most": 31}
+    own |= {"seed": 0, "run": "a", "setting": "ImageNet, 9 epochs", "images": 1000, "border": "crop", "most": 31}
     return own | {"consistency": 0.5, "consistency_se": 0.01, "test_top1": 0.3} | changes
 
 

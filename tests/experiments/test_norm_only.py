@@ -81,8 +81,8 @@ def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
 
 def test_the_figure_shows_what_the_tables_hold():
     rows = [
-        {"network": network, "group": group, "seed": 0, "epochs": 3, "optimizer": "sgd", "lr": lr, "top1": top1}
-        for network in ("cifar_resnet14", "cifar_resnet14_gn")
+        {"label": label, "group": group, "seed": 0, "epochs": 3, "optimizer": "sgd", "lr": lr, "top1": top1}
+        for label in ("ResNet-14", "ResNet-14, GN")
         for group, top1 in (("norm", 0.4), ("all", 0.7))
         for lr, top1 in ((0.1, top1), (0.3, top1 / 2), (1.0, None))
     ]

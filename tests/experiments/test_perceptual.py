@@ -13,13 +13,14 @@ from sklearn.metrics import jaccard_score
 from torch import nn
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from analysis.neighbours.perceptual import SLIDES, Loss, label
 from experiments import scenes as made
+from experiments.drawing import neighbour_files
 from experiments.engines import Job
 from experiments.grid import Stage, Trial, trials
 from experiments.perceptual import EXPERIMENT, random
 from experiments.perceptual_nets import Dense, SRResNet, begun, enlarged, reduced
 from experiments.perceptual_runs import SCORES, _batches, _pretrained, answered, found, weights_file
-from experiments.perceptual_tables import SLIDES, files, grids, label
 from experiments.status import is_done
 from experiments.work import perform
 
@@ -144,7 +145,7 @@ def test_pretrained_weights_are_read(tmp_path, monkeypatch):
 def test_tables(tmp_path):
     stages = [stage("segmentation", loss) for loss in ({}, random(4), random(4, weights="xavier"))]
     trial = performed(tmp_path, *stages)
-    written = files([trial], "the command")
+    written = neighbour_files("perceptual", [trial], "the command")
     assert set(written) == {"perceptual.csv", "grids.csv", "perceptual.png", "perceptual.svg"}
     rows = list(csv.DictReader(io.StringIO(written["perceptual.csv"].decode())))
     assert [row["loss"] for row in rows] == ["pixel alone", "blocks 22444", "weights xavier"]
@@ -153,12 +154,11 @@ def test_tables(tmp_path):
     assert float(table["weights", "weights xavier"]["slides_miou_percent"]) == 69.8
     assert float(table["weights", "weights he"]["slides_miou_percent"]) == 71.25
     assert float(table["weights", "weights he"]["miou"]) == float(rows[1]["miou"])
-    assert files([Trial(trial.config, ())], "") == {}
+    assert neighbour_files("perceptual", [Trial(trial.config, ())], "") == {}
 
 
 def test_every_published_number_has_its_run():
-    labels = {label(each.options["loss"]) for each in EXPERIMENT.stages_of("cpu")}
+    labels = {label(Loss(**each.options["loss"])) for each in EXPERIMENT.stages_of("cpu")}
     assert SLIDES.keys() - labels <= {"kernel 3"} and len(EXPERIMENT.stages_of("cpu")) == len(
         {str(each.options) for each in EXPERIMENT.stages_of("cpu")}
     )
-    assert grids.__doc__

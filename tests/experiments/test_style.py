@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.drawing import neighbour_files
 from experiments.engines import Job
 from experiments.grid import PRESETS, Trial, trials
 from experiments.status import is_done
 from experiments.style import EXPERIMENT, stages
 from experiments.style_runs import found, place
-from experiments.style_tables import files
 from experiments.work import perform
 
 KINDS = [("vgg11_bn", True, True), ("cifar_resnet8", False, False)]
@@ -45,7 +45,7 @@ def test_stages_are_answered_by_facts_and_picture(trial):
 
 
 def test_tables_and_sheet(trial):
-    written = files([trial], "the command")
+    written = neighbour_files("style", [trial], "the command")
     assert set(written) == {"statistics.csv", "statistics.png", "statistics.svg", "paintings.csv", "sheet.png"}
     rows = list(csv.DictReader(io.StringIO(written["statistics.csv"].decode())))
     assert len(rows) == 2 * (5 + 3) and {row["kind"] for row in rows} == {
@@ -56,7 +56,7 @@ def test_tables_and_sheet(trial):
     assert len(paintings) == 4 and all(np.isfinite(float(row["loss"])) for row in paintings)
     with Image.open(io.BytesIO(written["sheet.png"])) as sheet:
         assert sheet.height > 300 and np.asarray(sheet.convert("L")).std() > 10
-    assert files([Trial(trial.config, ())], "") == {}
+    assert neighbour_files("style", [Trial(trial.config, ())], "") == {}
 
 
 def test_presets_ask_each_thing_once():
