@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
     fields={"data.source": "cifar10"},
     stages=(FIT, Stage("experiments.bytes_files:store")),
     shares=("depth", "width", "groups"),
-    drawing="experiments.bytes_tables:files",
+    drawing="bytes",
     figures=(),
     expect=(
         "A narrow network trained whole has some ten trained numbers for each of ours, so it should win wherever it "

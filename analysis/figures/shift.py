@@ -50,11 +50,13 @@ def consistency_by_accuracy(table: pd.DataFrame) -> Drawing:
             axes.margins(0.12)
             title(axes, name)
         arrange(figure, grid, height=3.0, left=0.85)
-    first = table.iloc[0]
+    asked = [
+        f"up to {row['most']} pixels, {row['border']}; {row['images']:,} images" for row in table.to_dict("records")
+    ]
     span = "/".join(str(count) for count in sorted(set(table["epochs"].astype(int))))
     caption = (
-        f"How often two shifts of an image get the same answer (up to {first['most']} pixels, {first['border']}; "
-        f"{int(first['images']):,} images), against accuracy, after {span} epochs: a point a run, bars one standard "
+        f"How often two shifts of an image get the same answer ({' or '.join(dict.fromkeys(asked))}), "
+        f"against accuracy, after {span} epochs: a point a run, bars one standard "
         f"error over images. Crop: by how many pixels training shifted its own images.{more}"
     )
     return Drawing(figure, caption, table)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis.folders import Found
-from analysis.neighbours import norm_only, perceptual, shift, style
+from analysis.neighbours import bytes, norm_only, perceptual, shift, style
 from analysis.neighbours.kept import Kept, kept
 from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown
 
 NEIGHBOURS: dict[str, Neighbour] = {
-    module.NEIGHBOUR.name: module.NEIGHBOUR for module in (norm_only, shift, perceptual, style)
+    module.NEIGHBOUR.name: module.NEIGHBOUR for module in (bytes, norm_only, shift, perceptual, style)
 }
 """By name, in the order of the page."""
 

@@ -214,9 +214,9 @@ def _worded(table: pd.DataFrame) -> pd.DataFrame:
         "group": table["group"],
         "filter": table["antialias"],
         "setting": table["setting"],
-        "training shifts, px": table["crop"],
+        "crop": table["crop"],
         "seed": table["seed"].astype(str),
-        "shown": [f"{row['most']} px, {row['border']}, {row['images']:,} images" for row in rows],
+        "shifts": [f"{row['most']} px, {row['border']}" for row in rows],
         "test top-1": table["test_top1"].map(percent),
         "consistency": [percent(row["consistency"], row["consistency_se"]) for row in rows],
     }

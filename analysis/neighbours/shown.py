@@ -72,13 +72,12 @@ def largest(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, str]:
 
     What was made differently is never averaged.
     """
-    alike = table.groupby(list(by), dropna=False, sort=True)
-    counts: Any = alike.size()
-    best = counts[counts == counts.max()].index[-1]
-    part = alike.get_group(best)
-    if len(part) == len(table):
+    parts = [part for _, part in table.groupby(list(by), dropna=False, sort=True)]
+    part = max(reversed(parts), key=len)
+    if len(parts) == 1:
         return part, ""
-    what = ", ".join(f"{name} {value:g}" for name, value in zip(by, best, strict=True))
+    best = part.iloc[0]
+    what = ", ".join(f"{name} {best[name]}" for name in by)
     return part, f"Shown: {what}. {len(table) - len(part)} rows of other settings are in the tables' files alone."
 
 

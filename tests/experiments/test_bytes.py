@@ -11,12 +11,12 @@ import torch
 
 import bnonly
 from analysis.figures.frontier import pareto
+from analysis.neighbours.bytes import frontier, over_seeds
 from bnonly.cli import main
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
 from experiments.bytes_files import NAME, OURS, answered
 from experiments.bytes_rivals import How, _spread, _squeezed, packed, quantise, unpacked
-from experiments.bytes_tables import frontier, over_seeds
 from experiments.grid import trials
 
 DTYPES = ("fp32", "fp16", *(f"int{bits}" for bits in range(2, 9)))
