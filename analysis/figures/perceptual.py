@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.drawing import Drawing, NoData, arrange, panels, title
-from analysis.figures.style import styled
+from analysis.figures.style import plain, styled
 
 _TASKS = (
     ("super-resolution", "psnr", "PSNR, dB"),
@@ -64,5 +64,5 @@ def gains(table: pd.DataFrame, grids: pd.DataFrame) -> Drawing:
 
 
 def _ticks(axes: Axes, names: Sequence[str], words: str) -> None:
-    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="small")
+    axes.set_xticks(range(len(names)), [plain(name) for name in names], rotation=30, ha="right", fontsize="small")
     axes.set(ylabel=words, xlim=(-0.5, max(len(names) - 0.5, 0.5)))

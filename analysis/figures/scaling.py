@@ -97,7 +97,9 @@ def _scaling(frames: Frames, x: str, value: str) -> Drawing:
     if x == "depth":
         known = known[known["width"].fillna(1) == 1].assign(panel=known["family"] + ";" + known["setting"])
     else:
-        known = _of_one_depth(known).assign(panel=lambda rows: rows["family"] + ";" + rows["setting"])
+        known = _of_one_depth(known[known["width"].notna()]).assign(
+            panel=lambda rows: rows["family"] + ";" + rows["setting"]
+        )
     if known.empty or (x == "width" and known["width"].nunique() < 2):
         size = "cifar_resnet32" if x == "depth" else "cifar_wrn14_4"
         raise NoData(f"no finished runs of two {x}s; `bnonly fit --network.name {size} ...` makes one")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from analysis.figures.drawing import Drawing, NoData, arrange, line, over_seeds, panels, title
-from analysis.figures.style import styled
+from analysis.figures.style import plain, styled
 
 _PANELS = {
     "max": ("activations", "maximum"),
@@ -40,7 +40,7 @@ def by_layer(table: pd.DataFrame) -> Drawing:
             stats = over_seeds(own, ["kind", "depth"], column)
             for place, kind in enumerate(kinds):
                 marker = _MARKERS[place % len(_MARKERS)]
-                line(axes, stats[stats["kind"] == kind], "depth", colours[place], marker, kind)
+                line(axes, stats[stats["kind"] == kind], "depth", colours[place], marker, plain(kind))
             axes.set_xticks(sorted(own["depth"].unique()))
             axes.set(xlabel="stage", ylabel=words)
             if "max" in column:
@@ -66,7 +66,9 @@ def sheet(pictures: Mapping[tuple[str, bool], Image]) -> Figure:
     wide, high = figure.get_size_inches()
     for row, kind in enumerate(kinds):
         bottom = high - 0.3 - (row + 1) * (side + gap)
-        figure.text(0.1 / wide, (bottom + side / 2) / high, kind.replace(", ", "\n"), va="center", fontsize="small")
+        figure.text(
+            0.1 / wide, (bottom + side / 2) / high, plain(kind).replace(", ", "\n"), va="center", fontsize="small"
+        )
         for column, smooth in enumerate((False, True)):
             at = ((_LABELS + column * (side + gap)) / wide, bottom / high, side / wide, side / high)
             axes = figure.add_axes(at, label=f"{kind} {smooth}")

@@ -116,6 +116,13 @@ def test_weight_decays_stand_in_their_own_figure(decays):
     assert all(len(line.get_xdata()) == 3 for line in axes.get_lines() if line.get_label()[0] != "_")
 
 
+def test_networks_without_a_width_are_in_no_figure_of_widths(tmp_path):
+    for network in ("cifar_resnet8", "cifar_resnet8_w4", "mixer_w32_d2_p2_r8"):
+        write_run(config(tmp_path, network, "all"), gammas=False)
+    drawing = DRAWINGS["accuracy_by_width"](read([tmp_path]))
+    assert drawing.table["width"].tolist() == [0.25, 1.0]
+
+
 def test_the_table_has_what_the_panels_have_no_room_for(decays):
     drawing = DRAWINGS["learning_curves"](decays)
     assert len(drawing.figure.axes) == 6 and "7 more would be panels like these" in drawing.caption

@@ -19,6 +19,7 @@ import pytest
 from analysis.command import main
 from analysis.figures import DRAWINGS, FIGURES, NoData
 from analysis.frames import read
+from analysis.neighbours import NEIGHBOURS
 from analysis.pictures import helping
 from analysis.report import FILES, report
 from analysis.settings import trained_parameters
@@ -99,6 +100,10 @@ def test_figures_without_data_say_what_would_make_it(tmp_path):
             DRAWINGS[name](frames)
     html = report(frames, "now", files=False).page
     assert html.count("bnonly ablate RUN") >= 2 and 'id="clamping-gamma-to-zero"' in html
+
+
+def test_nothing_is_said_of_neighbours_that_nobody_asked(page):
+    assert not any(each.heading in page for each in NEIGHBOURS.values())
 
 
 def test_the_page_names_what_failed_and_what_is_missing(page):
