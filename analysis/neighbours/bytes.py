@@ -76,7 +76,7 @@ def show(table: pd.DataFrame) -> Shown:
     text = [
         "Files of runs, read back and scored on the test images: a seed and what trained (ours), and whole networks "
         "whose weights trained, pruned or rounded (rivals); the most accurate file of either side that is no larger. "
-        f"{alike['setting'].iloc[0]}; means over seeds.",
+        f"Means over seeds. Trained: {alike['setting'].iloc[0]}.",
         *([others] if others else []),
     ]
     tables = {"bytes": table.drop(columns="setting"), "frontier": best}

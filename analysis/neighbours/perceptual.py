@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.neighbours.kept import File, Kept, Made, fields
-from analysis.neighbours.shown import Neighbour, Part, Shown, largest, moments
+from analysis.neighbours.shown import Neighbour, Part, Shown, largest, made_on, moments
 
 FILE = re.compile(r"perceptual-[0-9a-f]{10}\.json")
 SLIDES = {
@@ -178,8 +178,9 @@ def show(table: pd.DataFrame) -> Shown:
     ]
     text = [
         "Small networks for dense prediction, trained with the loss by pixel alone and with one in the features of a "
-        "frozen network beside it (after Liu et al., CVPR 2021). blocks 22444 is a random VGG-19 with He's weights, "
-        "and all but it are named by what they have else. Mean ± one sample standard deviation over n seeds.",
+        "frozen network beside it (after Liu et al., CVPR 2021). The other random networks are named by what sets "
+        "them apart from a random VGG-19 with He's weights. Mean ± one sample standard deviation over n seeds.",
+        made_on(alike),
         *([others] if others else []),
     ]
     return Shown(parts, {"perceptual": table, "grids": of_grids}, text)
@@ -191,7 +192,8 @@ def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
     if task == "super-resolution":
         rows.append({"loss": "none: bicubic enlargement"} | _scores(table.head(1), task, "bicubic_") | {"n": ""})
     for loss, own in table.groupby("loss", sort=False):
-        row: dict[str, Any] = {"loss": loss} | _scores(own, task) | {"n": str(own["seed"].nunique())}
+        name = f"random VGG-19 ({RANDOM})" if loss == RANDOM else loss
+        row: dict[str, Any] = {"loss": name} | _scores(own, task) | {"n": str(own["seed"].nunique())}
         if table["diverged_at"].notna().any():
             row["diverged"] = int(own["diverged_at"].notna().sum())
         if task == "segmentation":

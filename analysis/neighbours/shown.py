@@ -81,6 +81,15 @@ def largest(table: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, str]:
     return part, f"Shown: {what}. {len(table) - len(part)} rows of other settings are in the tables' files alone."
 
 
+def made_on(table: pd.DataFrame) -> str:
+    """How the numbers of these rows were made, in a sentence; columns are those of `Kept.provenance`."""
+    devices, versions, kinds = (
+        ", ".join(sorted({str(value) for value in table[name] if value})) or "unknown"
+        for name in ("device_name", "torch", "dtype")
+    )
+    return f"Made in {kinds} on {devices} with torch {versions}."
+
+
 def moments(values: pd.Series, form: str, scale: float = 1.0) -> str:
     """Mean and sample standard deviation in words; a dash where there is no number."""
     values = scale * values.astype(float)

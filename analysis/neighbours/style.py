@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from analysis.neighbours.kept import File, Kept, Made, fields
-from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown, largest, moments
+from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown, largest, made_on, moments
 
 FILE = re.compile(r"style-[0-9a-f]{10}\.json")
 _ASKED = ("network", "residual", "settled", "smooth", "size", "steps")
@@ -151,6 +151,7 @@ def show(found: Styles) -> Shown:
         "Pictures painted by the Gram matrices of random networks' features (Gatys et al., CVPR 2016), with and "
         "without the softmax of Wang, Li and Vasconcelos (CVPR 2021). Losses of the two are not comparable. Maximum "
         "and entropy are those of the last stage, mean ± one sample standard deviation over seeds.",
+        made_on(layers),
         *([others] if others else []),
     ]
     return Shown(parts, tables, text, _kinds(layers, paintings))
