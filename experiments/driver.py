@@ -61,7 +61,8 @@ class Driver:
         self._flying: set[str] = set()
         self._elsewhere: list[str] = []  # another process is at them
         self._attempts: Counter[str] = Counter()
-        self._stops: Counter[str] = Counter()
+        self._stops: Counter[str] = Counter()  # since the last epoch that came of it
+        self._epochs: dict[str, int | None] = {}  # by which a run stood at its last stop
         self._unwritable = False
         self.outcome = Outcome()
 
@@ -114,13 +115,22 @@ class Driver:
         elif ended.kind == "InUse":
             self._elsewhere.append(trial.id)
         elif ended.kind in STOPPED:
-            self._stops[trial.id] += 1
-            if self._stops[trial.id] <= RETRIES:
-                self._waiting.append(trial.id)
-            else:
-                self.outcome.left[trial.id] = ended.reason or "stopped"
+            self._stop(trial, ended.reason or "stopped")
         else:
             self._fail(trial, ended)
+
+    def _stop(self, trial: Trial, reason: str) -> None:
+        """As by a time limit: it goes on for as often as that brings it further, and a few times without."""
+        row = self._board.rows[trial.id]
+        if row.epoch != self._epochs.get(trial.id):
+            self._epochs[trial.id] = row.epoch
+            self._stops[trial.id] = 0
+        self._stops[trial.id] += 1
+        if self._stops[trial.id] <= RETRIES:
+            self._waiting.append(trial.id)
+            self._watch.say(f"{row.name}  {reason.partition(': give')[0]}; it goes on later")
+        else:
+            self.outcome.left[trial.id] = reason
 
     def _fail(self, trial: Trial, ended: Ended) -> None:
         reason = ended.reason or "its process ended well and left no result"

@@ -114,6 +114,14 @@ def test_an_attempt_that_fails_once_is_tried_again(tmp_path, capsys):
     assert (stub_grid.calls(first), stub_grid.calls(second), first.failure()) == (2, 1, None)
 
 
+def test_a_run_that_is_stopped_goes_on_while_that_brings_it_further(tmp_path, capsys):
+    stub_grid.install(2, {"0": "advance", "1": "stop"})
+    assert run(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "1 done, 0 failed, 1 left" in said and "stopped by SIGTERM, and saved; it goes on later\n" in said
+    assert [stub_grid.calls(folder) for folder in stub_grid.folders(tmp_path)] == [6, 3]
+
+
 def test_only_failed(tmp_path, capsys):
     stub_grid.install(2, {"0": "bad"})
     assert run(tmp_path) == 1
