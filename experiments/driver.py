@@ -93,11 +93,11 @@ class Driver:
             elif not all(self._is_done(name) for name in trial.after):
                 self._waiting.append(trial.id)
                 continue
-            elif trial.folder.in_use():
+            elif trial.folder.in_use() and not self._engine.has(_job(trial)):
                 self._elsewhere.append(trial.id)
             else:
                 self._flying.add(trial.id)
-                self._engine.submit(Job(trial.id, trial.config.plain(), trial.plain_stages))
+                self._engine.submit(_job(trial))
             moved = True
         return moved
 
@@ -186,3 +186,7 @@ class Driver:
             wanted = [other for other in self._trials[name].after if not self._is_done(other)]
             self.outcome.left[name] = f"it comes after {', '.join(wanted)}, not done"
         self._waiting.clear()
+
+
+def _job(trial: Trial) -> Job:
+    return Job(trial.id, trial.config.plain(), trial.plain_stages)

@@ -54,6 +54,10 @@ class Engine(Protocol):
 
     def __exit__(self, *exception: Any) -> None: ...
 
+    def has(self, job: Job) -> bool:
+        """Whether a driver that was killed left the job under way; `submit` then takes that one over."""
+        ...
+
     def submit(self, job: Job) -> None:
         """Take one more job; it begins when a slot is free."""
         ...

@@ -6,13 +6,14 @@ and of plain kinds: `attempt` by its name, a text, a tuple of texts.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,14 +22,18 @@ from typing import Any, Literal
 from bnonly.errors import BadInput
 from experiments.engines import Ended, Job
 from experiments.engines.process import TrialProcess, from_json, to_json, with_root
+from experiments.engines.slurm_left import Jobs
+from experiments.engines.slurm_queue import FORGOTTEN, OVER, states
 
 LARGEST_ARRAY = 1000
 """Slurm's own default of MaxArraySize is 1001."""
 GRACE = 60.0
 """Seconds for jobs to save themselves and end; Slurm itself kills after KillWait, 30 s by default."""
-_LOG = 4096  # characters of what submitit or Slurm wrote that are kept
-_LOOK, _ASK = 0.5, 60.0  # seconds between looks at the disk, and between questions to Slurm's accounting
-_ENDS = {"NODE_FAIL": "lost", "BOOT_FAIL": "lost"} | dict.fromkeys(("TIMEOUT", "PREEMPTED", "CANCELLED"), "stopped")
+_LOG = 4096  # bytes of what submitit or Slurm wrote that are kept
+_LOOK, _ASK = 0.5, 60.0  # seconds between looks at the disk, and between questions to Slurm
+_LATE = 15.0  # seconds by which a shared disk may show an answer later than Slurm says that the job is over
+_STOPPED, _LOST = ("TIMEOUT", "DEADLINE", "PREEMPTED", "CANCELLED"), ("NODE_FAIL", "BOOT_FAIL", FORGOTTEN)
+_ENDS = dict.fromkeys(_STOPPED, "stopped") | dict.fromkeys(_LOST, "lost")
 
 
 class Slurm:
@@ -58,6 +63,11 @@ class Slurm:
     ):
         if min(slots or 1, threads, devices, minutes, warning) < 1 or slots == 0:
             raise BadInput("slots, threads, devices, minutes and warning of engine slurm are counts: give 1 or more")
+        if warning >= 60 * minutes:
+            raise BadInput(
+                f"a run would be told to stop {warning} s before the end of its {minutes} minutes, so at once: give "
+                "more minutes, or a smaller warning"
+            )
         if per_gpu not in (None, 1):
             raise BadInput(
                 "Slurm gives a job whole GPUs: leave --per-gpu out (a cluster that shares them has a --gres for it, "
@@ -70,12 +80,15 @@ class Slurm:
         self._partition, self._parameters, self._cluster = partition, dict(parameters or {}), cluster
         self._collected: list[Job] = []
         self._under_way: dict[str, tuple[Job, Any]] = {}  # by submitit's number
+        self._doubtful: dict[str, float] = {}  # since when Slurm says that a job is over whose answer is not here
+        self._jobs: Jobs | None = None
+        self._left: dict[str, str] = {}
         self._asked, self._refused_until = time.monotonic(), 0.0
 
     def __enter__(self) -> Slurm:
         if find_spec("submitit") is None:
             raise BadInput("engine slurm needs submitit: pip install 'bnonly[slurm]'")
-        needed = ("sbatch", "srun", "sacct", "scancel") if self._cluster == "slurm" else ()
+        needed = ("sbatch", "srun", "squeue", "scancel") if self._cluster == "slurm" else ()
         if missing := [name for name in needed if shutil.which(name) is None]:
             raise BadInput(
                 f"engine slurm needs {' and '.join(missing)}: start it on a machine that submits to a Slurm cluster, "
@@ -90,6 +103,14 @@ class Slurm:
         while self._under_way and time.monotonic() < until:
             self._over(ask_after=_LOOK * 10)
             time.sleep(_LOOK)
+        if self._jobs is not None:
+            self._jobs.close()
+
+    def has(self, job: Job) -> bool:
+        if self._jobs is None and self._cluster == "slurm":
+            self._jobs = Jobs(_folder(job))
+            self._left = self._jobs.left()
+        return bool(self._left) and self._what(job) in self._left
 
     def submit(self, job: Job) -> None:
         self._collected.append(job)
@@ -102,21 +123,40 @@ class Slurm:
         return over
 
     def _over(self, ask_after: float) -> list[Ended]:
-        # A job that wrote its answer is known by it; to learn of one that died, accounting is asked, for all at once.
+        # A job that wrote its answer is known by it; to learn of one that died, Slurm is asked, for all at once.
+        over = []
+        for folder in {task.paths.folder for _, task in self._under_way.values()}:
+            with suppress(OSError):  # not the owner's; a network disk then shows answers some seconds later
+                folder.chmod(folder.stat().st_mode)  # a change makes it forget what it remembers of the folder
+        for number, (job, task) in list(self._under_way.items()):
+            if task.paths.result_pickle.exists():
+                over.append(self._done(number, _answer(job, task)))
+            elif self._cluster == "local" and task.done():
+                over.append(self._done(number, _without_answer(job, task)))
         if self._cluster == "slurm" and self._under_way and time.monotonic() - self._asked > ask_after:
             self._asked = time.monotonic()
-            next(iter(self._under_way.values()))[1].done(force_check=True)
-        over = []
-        for number, (job, task) in list(self._under_way.items()):
-            if task.done():
-                del self._under_way[number]
-                over.append(_judged(job, task))
+            for number, state in (states(self._under_way) or {}).items():
+                job, task = self._under_way[number]
+                if state in (*OVER, FORGOTTEN) and not self._may_come(number, task, state):
+                    over.append(self._done(number, _without_answer(job, task, state)))
         return over
+
+    def _may_come(self, number: str, task: Any, state: str) -> bool:
+        """Whether there is an answer by now, or a shared disk may yet show one."""
+        since = self._doubtful.setdefault(number, time.monotonic())
+        late = state in ("COMPLETED", FORGOTTEN) and time.monotonic() - since < _LATE
+        return late or task.paths.result_pickle.exists()
+
+    def _done(self, number: str, ended: Ended) -> Ended:
+        del self._under_way[number]
+        self._doubtful.pop(number, None)
+        return ended
 
     def _flush(self) -> None:
         """Submit what was collected, as far as the limit allows: arrays do not know of one another."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+        self._take_over()
         free = self.slots - len(self._under_way)
         if not self._collected or free <= 0 or time.monotonic() < self._refused_until:
             return
@@ -136,6 +176,24 @@ class Slurm:
             return
         del self._collected[:count]
         self._under_way |= {task.job_id: (job, task) for job, task in zip(batch, tasks, strict=True)}
+        self._write()
+
+    def _take_over(self) -> None:
+        """Of what was collected, jobs that a driver left under way when it was killed."""
+        from submitit import SlurmJob
+
+        for job in [job for job in self._collected if self.has(job)]:
+            number = self._left.pop(self._what(job))
+            self._under_way[number] = job, SlurmJob(_folder(job), number)
+            self._collected.remove(job)
+            self._write()
+
+    def _write(self) -> None:
+        if self._jobs is not None:
+            self._jobs.write({number: self._what(job) for number, (job, _) in self._under_way.items()})
+
+    def _what(self, job: Job) -> str:
+        return json.dumps(self._call(job))
 
     def _call(self, job: Job) -> tuple[str, int, str]:
         return to_json(job), self._threads, str(Path.cwd())
@@ -143,7 +201,7 @@ class Slurm:
     def _executor(self, batch: Sequence[Job], limit: int) -> Any:
         import submitit
 
-        folder = Path(batch[0].config["out"]).absolute() / ".submitit"
+        folder = _folder(batch[0])
         if self._cluster == "local":
             local = submitit.LocalExecutor(folder)
             local.update_parameters(timeout_min=self._minutes, signal_delay_s=self._warning)
@@ -155,7 +213,8 @@ class Slurm:
             "cpus_per_task": (cores := self._threads * self._devices),
             "srun_args": [f"--cpus-per-task={cores}"],  # since 22.05 srun does not take it from sbatch
             "array_parallelism": limit,
-            "additional_parameters": self._parameters,
+            # Else Slurm itself runs the jobs of a node that failed again, beside those that the driver begins.
+            "additional_parameters": {"no_requeue": True} | self._parameters,
         }
         wants = any(str(job.config["training"]["device"]).startswith("cuda") for job in batch)
         if gpus := self._gpus if self._gpus is not None else self._devices * wants:
@@ -167,7 +226,7 @@ class Slurm:
         return slurm
 
     def _cancel(self) -> None:
-        numbers = [number for number, (_, task) in self._under_way.items() if not task.done()]
+        numbers = list(self._under_way)
         if self._cluster == "slurm" and numbers:
             subprocess.run(["scancel", *numbers], stderr=subprocess.DEVNULL)
         for number in numbers if self._cluster == "local" else ():
@@ -186,18 +245,27 @@ def attempt(text: str, threads: int, cwd: str) -> tuple[str, str | None, str, st
     return astuple(ended)
 
 
-def _judged(job: Job, task: Any) -> Ended:
-    """By the answer; where there is none, by what Slurm wrote last and its word for the end."""
-    state = str(task.state).partition(" ")[0]  # "CANCELLED by 1000"
-    if state == "COMPLETED" or task.paths.result_pickle.exists():  # which a shared disk may show a little later
-        try:
-            return Ended(*task.result())
-        except Exception as error:  # submitit's, or one of the node: `attempt` itself raises none
-            said = str(error).strip()[-_LOG:]
-            return Ended(job.id, f"job {task.job_id} failed: {_last(said)}", "killed", said)
-    said = (task.stderr() or "").strip()[-_LOG:]
-    named = f" ({state})" if state in _ENDS or state == "OUT_OF_MEMORY" else ""
-    return Ended(job.id, f"job {task.job_id} ended early{named}: {_last(said)}", _ENDS.get(state, "killed"), said)
+def _folder(job: Job) -> Path:
+    return Path(job.config["out"]).absolute() / ".submitit"
+
+
+def _answer(job: Job, task: Any) -> Ended:
+    try:
+        return Ended(*task.result())
+    except Exception as error:  # submitit's, or one of the node: `attempt` itself raises none
+        said = str(error).strip()[-_LOG:]
+        return Ended(job.id, f"job {task.job_id} failed: {_last(said)}", "killed", said)
+
+
+def _without_answer(job: Job, task: Any, state: str = "") -> Ended:
+    """By Slurm's word for the end, and what it or submitit wrote last."""
+    said = ""
+    with suppress(OSError):
+        said = task.paths.stderr.read_bytes()[-_LOG:].decode(errors="replace").strip()
+    how = f"ended early ({state})" if state in _ENDS or state == "OUT_OF_MEMORY" else "ended early"
+    if state == FORGOTTEN:
+        how = "is not known to Slurm any more"
+    return Ended(job.id, f"job {task.job_id} {how}: {_last(said)}", _ENDS.get(state, "killed"), said)
 
 
 def _last(said: str) -> str:

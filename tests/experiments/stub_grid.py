@@ -102,6 +102,9 @@ class Here:
     def __exit__(self, *exception: Any) -> None:
         self._queue.clear()
 
+    def has(self, job: Job) -> bool:
+        return False
+
     def submit(self, job: Job) -> None:
         self._queue.append(job)
 

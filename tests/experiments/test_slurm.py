@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import re
 import signal
 
@@ -10,9 +12,10 @@ import pytest
 
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
-from experiments.engines import Job, open_engine
+from experiments.engines import Ended, Job, open_engine
 from experiments.engines.process import to_json
 from experiments.engines.slurm import Slurm
+from experiments.engines.slurm_queue import states
 from tests.experiments.trials import config, job, until
 from tests.warm import Warm
 
@@ -22,17 +25,27 @@ n=$(ls | grep -c '^script')
 cp "$1" script$n
 echo "Submitted batch job 7$n"
 """
-SACCT = "#!/bin/sh\necho 'JobID|State|NodeList'; cat states 2>/dev/null || true\n"
+SQUEUE = """#!/bin/sh
+[ -e away ] && { echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }
+[ -n "$SQUEUE_PARTITION" ] && exit 0
+cat states 2>/dev/null || true
+"""
+SACCT = """#!/bin/sh
+echo "$@" >> asked
+[ -e accounts ] || { echo "Slurm accounting storage is disabled" >&2; exit 1; }
+cat accounts
+"""
 SCANCEL = '#!/bin/sh\necho "$@" >> cancelled\n'
 
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    """A folder in which the scripts are called: script0 ..., cancelled; `states` holds what sacct says."""
+    """A folder in which the scripts are called: script0 ..., cancelled. `states`, `accounts`: what Slurm answers."""
     place, programs = tmp_path / "place", tmp_path / "bin"
     place.mkdir()
     programs.mkdir()
-    for name, text in {"sbatch": SBATCH, "sacct": SACCT, "scancel": SCANCEL, "srun": "#!/bin/sh\n"}.items():
+    scripts = {"sbatch": SBATCH, "squeue": SQUEUE, "sacct": SACCT, "scancel": SCANCEL, "srun": "#!/bin/sh\n"}
+    for name, text in scripts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
@@ -54,20 +67,20 @@ def test_arrays_and_their_limit(cluster, tmp_path):
         assert engine.ended(0) == []
         asked = flags(cluster / "script0")
         expected = {"array": "0-2%2", "time": "90", "cpus-per-task": "3", "gpus-per-node": "2", "partition": "long"}
-        expected |= {"account": "vision", "signal": "USR2@90"}
+        expected |= {"account": "vision", "signal": "USR2@90", "no-requeue": ""}
         assert expected.items() <= asked.items()
         assert "--cpus-per-task=3" in (cluster / "script0").read_text().split("srun ")[1]
         engine.submit(job(tmp_path, seed=3))
         assert engine.ended(0) == [] and not (cluster / "script1").exists()  # no slot is free
-        (cluster / "states").write_text("70_0|COMPLETED|n1\n70_1|RUNNING|n1\n70_2|RUNNING|n2\n")
-    assert (cluster / "cancelled").read_text().split()[-2:] == ["70_1", "70_2"]
+        (cluster / "states").write_text("70_0|FAILED\n70_1|RUNNING\n70_2|RUNNING\n")
+    assert (cluster / "cancelled").read_text().split() == ["70_0", "70_1", "70_2"]
 
 
 def test_how_jobs_end_without_an_answer(cluster, tmp_path, monkeypatch):
     ends = {
         "NODE_FAIL": "lost",
         "TIMEOUT": "stopped",
-        "CANCELLED by 1000": "stopped",
+        "CANCELLED": "stopped",
         "OUT_OF_MEMORY": "killed",
         "FAILED": "killed",
     }
@@ -80,7 +93,7 @@ def test_how_jobs_end_without_an_answer(cluster, tmp_path, monkeypatch):
         (tmp_path / ".submitit" / "70_3_0_log.err").write_text(
             "loading\nslurmstepd: error: Detected 1 oom_kill event\n"
         )
-        (cluster / "states").write_text("".join(f"70_{place}|{state}|n1\n" for place, state in enumerate(ends)))
+        (cluster / "states").write_text("".join(f"70_{place}|{state}\n" for place, state in enumerate(ends)))
         ended = {one.id: one for one in engine.ended(10)}
     assert [ended[one.id].kind for one in jobs] == list(ends.values())
     assert (
@@ -88,6 +101,88 @@ def test_how_jobs_end_without_an_answer(cluster, tmp_path, monkeypatch):
         == "job 70_3 ended early (OUT_OF_MEMORY): slurmstepd: error: Detected 1 oom_kill event"
     )
     assert ended[jobs[0].id].reason == "job 70_0 ended early (NODE_FAIL): it said nothing"
+
+
+def test_what_slurm_says_of_jobs(cluster, monkeypatch):
+    (cluster / "states").write_text("CLUSTER: here\n7_0|RUNNING\n7_1|CANCELLED\n")
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")  # a user's own habits
+    assert states(["7_0", "7_1", "8"]) == {"7_0": "RUNNING", "7_1": "CANCELLED", "8": "FORGOTTEN"}
+    (cluster / "accounts").write_text("8|CANCELLED by 1000\n9|RUNNING\n")
+    assert states(["7_0", "8", "9"]) == {"7_0": "RUNNING", "8": "CANCELLED", "9": "FORGOTTEN"}
+    assert (cluster / "asked").read_text().splitlines()[-1].endswith("--jobs=8,9")
+    (cluster / "away").touch()
+    assert states(["7_0"]) is None
+
+
+def test_a_controller_that_is_away_ends_no_job(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.engines.slurm._ASK", 0.0)
+    (cluster / "away").touch()
+    with Slurm() as engine:
+        engine.submit(one := job(tmp_path))
+        assert engine.ended(0.1) == []
+        (cluster / "away").unlink()
+        assert engine.ended(0) == []  # it has yet to be heard of, perhaps
+        monkeypatch.setattr("experiments.engines.slurm._LATE", 0.0)
+        (ended,) = engine.ended(10)
+    assert (ended.id, ended.kind) == (one.id, "lost")
+    assert ended.reason == "job 70 is not known to Slurm any more: it said nothing"
+
+
+def test_an_answer_may_come_later_than_the_end(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.engines.slurm._ASK", 0.0)
+    with Slurm() as engine:
+        engine.submit(one := job(tmp_path))
+        (cluster / "states").write_text("70|COMPLETED\n")
+        assert engine.ended(1.0) == []
+        fields = (one.id, "the milk is sour", "BadInput", "", 1.5)
+        (tmp_path / ".submitit" / "70_0_result.pkl").write_bytes(pickle.dumps(("success", fields)))
+        assert engine.ended(5.0) == [Ended(*fields)]
+        engine.submit(one)
+        (cluster / "states").write_text("71|COMPLETED\n")
+        monkeypatch.setattr("experiments.engines.slurm._LATE", 0.0)
+        (ended,) = engine.ended(10)
+    assert ended.kind == "killed" and ended.reason == "job 71 ended early: it said nothing"
+
+
+def killed(engine):
+    """What is left of an engine whose driver is no more."""
+    engine._jobs._lock._over.set()
+    engine._jobs._lock._file.release()
+
+
+def test_jobs_of_a_killed_driver_are_taken_over(cluster, tmp_path):
+    first, second, third = (job(tmp_path, seed=seed) for seed in range(3))
+    before, other, after = Slurm(), Slurm(), Slurm()
+    for one in (first, second, third):
+        before.submit(one)
+    before.ended(0)
+    (cluster / "states").write_text("70_0|RUNNING\n70_1|PENDING\n70_2|CANCELLED\n")
+    assert not other.has(first)  # its driver lives
+    killed(before)
+    assert after.has(first) and after.has(second) and not after.has(third)
+    changed = Job(first.id, first.config | {"data": {"path": "elsewhere"}}, first.stages)
+    assert not after.has(changed)
+    with after:
+        for one in (first, second, third):
+            after.submit(one)
+        after.ended(0)
+        assert len(list(cluster.glob("script*"))) == 2 and "array" not in flags(cluster / "script1")
+        own = {*tmp_path.glob(".submitit/driver-*")} - {tmp_path / ".submitit" / f"{before._jobs._name}.json"}
+        assert json.loads(own.pop().read_text()).keys() == {"70_0", "70_1", "71"}
+    assert sorted((cluster / "cancelled").read_text().split()) == ["70_0", "70_1", "71"]
+    (cluster / "states").write_text("")
+    with Slurm() as last:
+        assert not last.has(first)
+        killed(other)
+    assert not list(tmp_path.glob(".submitit/driver-*"))
+
+
+def test_a_damaged_file_of_a_killed_driver(cluster, tmp_path):
+    (tmp_path / ".submitit").mkdir()
+    (tmp_path / ".submitit" / "driver-0.json").write_text('{"70": ')
+    with Slurm() as engine:
+        assert not engine.has(job(tmp_path))
+    assert not list(tmp_path.glob(".submitit/driver-*"))
 
 
 def test_what_slurm_refuses(cluster, tmp_path):
@@ -126,7 +221,7 @@ def test_gpus_are_asked_for_where_a_run_wants_cuda(cluster, tmp_path):
 
 def test_without_slurm_or_submitit(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(BadInput, match="engine slurm needs sbatch and srun and sacct and scancel"):
+    with pytest.raises(BadInput, match="engine slurm needs sbatch and srun and squeue and scancel"):
         Slurm().__enter__()
     monkeypatch.setattr("experiments.engines.slurm.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"engine slurm needs submitit: pip install 'bnonly\[slurm\]'"):
@@ -138,6 +233,8 @@ def test_options_that_cannot_be():
         open_engine("slurm", per_gpu=2)
     with pytest.raises(BadInput, match=r"slots, .* are counts"):
         open_engine("slurm", slots=0)
+    with pytest.raises(BadInput, match="told to stop 90 s before the end of its 1 minutes, so at once: give more"):
+        open_engine("slurm", minutes=1)
 
 
 SCRIPT = "import sys; from experiments.engines.slurm import attempt; print(attempt(sys.argv[1], 1, '.'))"
