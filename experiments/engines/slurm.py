@@ -31,6 +31,7 @@ GRACE = 60.0
 """Seconds for jobs to save themselves and end; Slurm itself kills after KillWait, 30 s by default."""
 _LOG = 4096  # bytes of what submitit or Slurm wrote that are kept
 _LOOK, _ASK = 0.5, 60.0  # seconds between looks at the disk, and between questions to Slurm
+_EARLY = 60  # seconds by which Slurm may send a signal too early (its manual, of sbatch --signal)
 _LATE = 15.0  # seconds by which a shared disk may show an answer later than Slurm says that the job is over
 _STOPPED, _LOST = ("TIMEOUT", "DEADLINE", "PREEMPTED", "CANCELLED"), ("NODE_FAIL", "BOOT_FAIL", FORGOTTEN)
 _ENDS = dict.fromkeys(_STOPPED, "stopped") | dict.fromkeys(_LOST, "lost")
@@ -63,10 +64,10 @@ class Slurm:
     ):
         if min(slots or 1, threads, devices, minutes, warning) < 1 or slots == 0:
             raise BadInput("slots, threads, devices, minutes and warning of engine slurm are counts: give 1 or more")
-        if warning >= 60 * minutes:
+        if warning + _EARLY >= 60 * minutes:
             raise BadInput(
-                f"a run would be told to stop {warning} s before the end of its {minutes} minutes, so at once: give "
-                "more minutes, or a smaller warning"
+                f"with a time limit of {minutes} min and a warning {warning} s before it, which Slurm may give "
+                f"{_EARLY} s too early, a run might be told to stop at once: give more minutes, or a smaller warning"
             )
         if per_gpu not in (None, 1):
             raise BadInput(
@@ -226,11 +227,11 @@ class Slurm:
         return slurm
 
     def _cancel(self) -> None:
-        numbers = list(self._under_way)
-        if self._cluster == "slurm" and numbers:
-            subprocess.run(["scancel", *numbers], stderr=subprocess.DEVNULL)
-        for number in numbers if self._cluster == "local" else ():
-            os.kill(int(number), signal.SIGTERM)  # submitit's own way to cancel kills a second later
+        if self._cluster == "slurm" and self._under_way:
+            subprocess.run(["scancel", *self._under_way], stderr=subprocess.DEVNULL)
+        for number, (_, task) in self._under_way.items() if self._cluster == "local" else ():
+            if not task.done():
+                os.kill(int(number), signal.SIGTERM)  # submitit's own way to cancel kills a second later
 
 
 def attempt(text: str, threads: int, cwd: str) -> tuple[str, str | None, str, str]:

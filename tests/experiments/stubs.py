@@ -44,6 +44,12 @@ def waits(config: RunConfig, folder: RunFolder, until: str) -> None:
         time.sleep(0.1)
 
 
+def ignores_signals(config: RunConfig, folder: RunFolder, until: str) -> None:
+    """`waits`, and nothing short of SIGKILL ends it before."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    waits(config, folder, until)
+
+
 def says(config: RunConfig, folder: RunFolder, variable: str) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     (folder.path / "said").write_text(os.environ[variable])

@@ -233,8 +233,8 @@ def test_options_that_cannot_be():
         open_engine("slurm", per_gpu=2)
     with pytest.raises(BadInput, match=r"slots, .* are counts"):
         open_engine("slurm", slots=0)
-    with pytest.raises(BadInput, match="told to stop 90 s before the end of its 1 minutes, so at once: give more"):
-        open_engine("slurm", minutes=1)
+    with pytest.raises(BadInput, match=r"limit of 2 min and a warning 90 s before it, .* at once: give more"):
+        open_engine("slurm", minutes=2)
 
 
 SCRIPT = "import sys; from experiments.engines.slurm import attempt; print(attempt(sys.argv[1], 1, '.'))"
