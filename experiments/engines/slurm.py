@@ -183,10 +183,12 @@ class Slurm:
         """Of what was collected, jobs that a driver left under way when it was killed."""
         from submitit import SlurmJob
 
-        for job in [job for job in self._collected if self.has(job)]:
+        taken = [job for job in self._collected if self.has(job)]
+        for job in taken:
             number = self._left.pop(self._what(job))
             self._under_way[number] = job, SlurmJob(_folder(job), number)
             self._collected.remove(job)
+        if taken:
             self._write()
 
     def _write(self) -> None:
