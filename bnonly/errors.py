@@ -12,6 +12,9 @@ class BnonlyError(Exception):
 
     status = 1
 
+    def __str__(self) -> str:
+        return printable(super().__str__())  # one line, whatever it tells of
+
 
 class BadInput(BnonlyError, ValueError):
     """What was asked for cannot be: the sentence says what, where, what is allowed and what to do."""

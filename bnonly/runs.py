@@ -22,9 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bnonly.config import RunConfig
+from bnonly.config.plain import plain
 from bnonly.errors import BadInput, RunRefused
 from bnonly.files import read_object, write_atomically
 from bnonly.locking import FolderLock, in_use
@@ -133,8 +132,8 @@ class RunFolder:
     def config(self) -> RunConfig | None:
         """The configuration the run was started with, or None where there is none that can be read."""
         try:
-            return RunConfig.model_validate(yaml.safe_load(self._read("config.yaml") or b""))
-        except (yaml.YAMLError, ValueError):
+            return RunConfig.model_validate(plain(self._read("config.yaml") or b"", "config.yaml"))
+        except ValueError:
             return None
 
     def metrics(self) -> list[dict[str, Any]]:

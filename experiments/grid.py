@@ -182,17 +182,14 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
 
 def assignments(given: Sequence[str]) -> dict[str, Any]:
     """`field=value` texts as fields by dotted name, values read as YAML. Raises BadInput."""
-    import yaml
+    from bnonly.config.plain import plain
 
     fields: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise BadInput(f"--set {text!r} sets nothing: write it as --set training.epochs=10")
-        try:
-            fields[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise BadInput(f"--set {text!r}: {value!r} is no value as YAML has them") from error
+        fields[name.strip()] = plain(value, f"--set {text!r}")
     if odd := {"experiment", "out"} & fields.keys():
         raise BadInput(f"--set {odd.pop()} is not for --set: the experiment's name decides it, and --out")
     return fields

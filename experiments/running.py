@@ -7,8 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 
-import yaml
-
+from bnonly.config.plain import plain
 from bnonly.errors import BadInput, BnonlyError, Interrupted, printable
 from bnonly.progress import console
 from experiments.driver import Driver, Outcome
@@ -100,7 +99,7 @@ def _options(given: Sequence[str]) -> dict[str, object]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise BadInput(f"--option {text!r} sets nothing: write it as --option NAME=VALUE")
-        found[name] = yaml.safe_load(value)
+        found[name] = plain(value, f"--option {text!r}")
     return found
 
 

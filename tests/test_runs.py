@@ -54,6 +54,12 @@ def test_a_torn_result_is_no_result(folder):
     assert folder.result() is None
 
 
+@pytest.mark.parametrize("text", ["seed: -1", "{", "seed: 2001-13-45", "seed: !!bool maybe", "[" * 3000, "&a [*a]"])
+def test_a_damaged_configuration_is_none(folder, text):
+    (folder.path / "config.yaml").write_text(text)
+    assert folder.config() is None
+
+
 def test_the_configuration_of_another_run_is_refused(config, folder):
     folder.start(config)
     folder.start(config)

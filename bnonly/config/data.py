@@ -65,13 +65,13 @@ class DataConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_source(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        source = given.get("source", "digits")
+        source = given.get("source", "digits") if isinstance(given, dict) else None
+        if not isinstance(source, str):
+            return given  # which will be refused
         unset: dict[str, Any] = {"crop": {"digits": 1, "imagenet": 0}.get(source, 4), "flip": source != "digits"}
         if source == "imagenet":
             unset |= {"size": (size := given.get("size") or 224), "crop_scale": (0.1, 1.0), "crop_ratio": (0.8, 1.25)}
-            with suppress(TypeError, ValueError):  # size itself will be refused
+            with suppress(TypeError, ValueError, OverflowError):  # size itself will be refused
                 unset |= {"resize": round(int(size) * 8 / 7)}
         return given | {key: value for key, value in unset.items() if given.get(key) is None}
 

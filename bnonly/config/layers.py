@@ -8,31 +8,37 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from bnonly.config.names import did_you_mean, nearest, same_name
+from bnonly.config.plain import LONGEST, plain, short
 from bnonly.config.run import RunConfig
 from bnonly.config.schema import entries, sections
 from bnonly.errors import BadInput
+
+LISTED = 20
+"""Mistakes that are told at once: more would not be read."""
 
 
 def validated(layers: Mapping[str, dict[str, Any]]) -> RunConfig:
     """The configuration of these layers, later ones over earlier ones.
 
-    Raises BadInput that lists every mistake behind the name of the layer that made it.
+    Raises BadInput that lists every mistake, or as many as one reads, behind the name of the layer that made it.
     """
     try:
         return RunConfig.model_validate(reduce(merged, layers.values(), {}))
     except ValidationError as error:
         by_layer: dict[str, list[str]] = {}
-        for detail in error.errors():
+        details = error.errors()
+        for detail in details[:LISTED]:
             guilty = next(
                 (name for name in reversed(list(layers)) if _holds(layers[name], detail["loc"])), list(layers)[-1]
             )
-            if (mistake := _mistake(detail)) not in by_layer.setdefault(guilty, []):
+            if (mistake := short(_mistake(detail), 500)) not in by_layer.setdefault(guilty, []):
                 by_layer[guilty].append(mistake)
-        raise BadInput("; ".join(f"{name}: {'; '.join(said)}" for name, said in by_layer.items())) from None
+        more = f"; and {len(details) - LISTED} mistakes more" if len(details) > LISTED else ""
+        said = "; ".join(f"{name}: {'; '.join(mistakes)}" for name, mistakes in by_layer.items())
+        raise BadInput(said + more) from None
 
 
 def _holds(values: Any, path: tuple[Any, ...]) -> bool:
@@ -46,41 +52,21 @@ def _holds(values: Any, path: tuple[Any, ...]) -> bool:
     return True
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values only, and each key once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = []
-        for part, _ in node.value:
-            if (key := self.construct_object(part, deep=True)) in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", part.start_mark)
-            seen.append(key)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file's mapping; nothing but plain values is constructed. Raises BadInput with file and line."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is no YAML: {_where(error)}") from error
+        with path.open("rb") as file:
+            values = plain(file.read(LONGEST + 1), str(path))
+    except (OSError, ValueError) as error:  # a NUL in a path is a ValueError, and so is a BadInput
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise BadInput(f"{path} must hold a mapping of fields, for example `group: bn`")
     # A section whose fields are all commented out.
     return {key: {} if value is None and key in sections() else value for key, value in values.items()}
-
-
-def _where(error: Exception) -> str:
-    """A YAML error as one line: what, and at which line and column."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    said = " ".join(part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part)
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -106,18 +92,18 @@ def _mistake(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     if where == "speed":
-        return f"speed = {detail['input']!r}: use paper or fast"
+        return f"speed = {short(repr(detail['input']))}: use paper or fast"
     if detail["type"] == "extra_forbidden":
         return _unknown(where)
     if where in sections() and detail["type"] != "value_error":
-        return f"{where} = {detail['input']!r}: {is_section(where)}"
+        return f"{where} = {short(repr(detail['input']))}: {is_section(where)}"
     if detail["type"] == "missing" and (whole := where.rpartition(".")[0]) in entries():
-        return f"{whole} = {detail['input']!r}: these are too few values"
+        return f"{whole} = {short(repr(detail['input']))}: these are too few values"
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
     near = get_close_matches(str(detail["input"]), entries()[where].values, n=1) if where in entries() else ()
     hint = did_you_mean(near) if detail["type"] == "literal_error" else ""
-    return f"{where} = {detail['input']!r}: {message[0].lower()}{message[1:]}{hint}"
+    return f"{where} = {short(repr(detail['input']))}: {message[0].lower()}{message[1:]}{hint}"
 
 
 def is_section(name: str) -> str:

@@ -112,7 +112,7 @@ class TrainingConfig(Section):
             return given
         try:
             epochs = float(given.get("epochs", 160))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return given  # epochs itself will be refused
         return given | {"milestones": [epochs / 2, epochs * 3 / 4]} if epochs > 0 else given
 

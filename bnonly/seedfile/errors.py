@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnonly.errors import BadInput, GeneratorBroken
+from bnonly.errors import BadInput, GeneratorBroken, printable
 
 __all__ = [
     "ConfigMismatch",
@@ -33,12 +33,12 @@ class SeedFileError(BadInput):
 
     def __init__(self, field: str, expected: Any, got: Any, todo: str | None = None, file: str = ""):
         super().__init__(field, expected, got)
-        self.field, self.expected, self.got, self.file = field, str(expected), _short(got), file
+        self.field, self.expected, self.got, self.file = _short(field), str(expected), _short(got), file
         self.todo = todo or type(self).todo
 
     def __str__(self) -> str:
         where = f"{self.file}: " if self.file else ""
-        return f"{where}{self.field}: expected {self.expected}, got {self.got}; {self.todo}"
+        return printable(f"{where}{self.field}: expected {self.expected}, got {self.got}; {self.todo}")
 
 
 class CorruptFile(SeedFileError):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bnonly.errors import BadInput
 from bnonly.networks import Origin
 from bnonly.networks.folded import fold
 from bnonly.networks.skeleton import grow
@@ -75,7 +76,12 @@ def assembled(
     arch = head.arch
     origin = Origin(arch.id, head.init.seed, contents.start, arch.classes, arch.antialias)
     parameters = contents.parameters(draw)
-    net = grow(origin, lambda _: next(parameters), contents.plan.entries, module)
+    try:
+        net = grow(origin, lambda _: next(parameters), contents.plan.entries, module)
+    except SeedFileError:
+        raise
+    except BadInput as error:  # a filter, say, that the architecture has no place for
+        raise CorruptFile("arch.args", f"what {arch.id} takes", f"{arch.args} ({error})") from error
     if head.bn.form == "affine":
         return net.eval()
     layers: list[Any] = [layer for layer in net.modules() if isinstance(layer, BATCH_NORMS)]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bnonly.randomness import bngen
-from bnonly.seedfile.errors import NotStorable, ProbeMismatch
+from bnonly.seedfile.errors import CorruptFile, NotStorable, ProbeMismatch
 from bnonly.seedfile.header import Check, Header
 
 COUNT = 2
@@ -40,9 +40,17 @@ def asked(net: nn.Module, seed: int, shape: tuple[int, ...]) -> Check:
 
 
 def compare(net: nn.Module, header: Header) -> float:
-    """max |difference| / max |logit| between the network's answers and the header's. Raises ProbeMismatch."""
-    check = header.check
-    got, wanted = _logits(net, images(header.init.seed, header.input.shape, check.n)), np.array(check.logits)
+    """max |difference| / max |logit| between the network's answers and the header's.
+
+    Raises ProbeMismatch, and CorruptFile where the network takes no images of the header's shape.
+    """
+    check, shape = header.check, header.input.shape
+    try:
+        got = _logits(net, images(header.init.seed, shape, check.n))
+    except (RuntimeError, ValueError, AssertionError) as error:  # as layers of any library say so
+        reason = f"{list(shape)} ({error})"
+        raise CorruptFile("input.shape", f"images that {header.arch.id} takes", reason) from error
+    wanted = np.array(check.logits)
     largest = float(np.abs(wanted).max())
     difference = float(np.abs(got - wanted).max()) if np.isfinite(got).all() else float("inf")
     ratio = difference / largest if largest else float("inf") if difference else 0.0

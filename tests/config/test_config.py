@@ -193,6 +193,22 @@ def test_every_mistake_of_a_file_is_listed_at_once(tmp_path):
         ("tracking: sometimes", "tracking"),
         ("data: {std: [0, 1, 1]}", r"data\.std"),
         ("data: {holdout: -1}", r"data\.holdout"),
+        ("data: {source: [a]}", r"data\.source"),
+        ("data: {source: imagenet, path: x, size: .inf}", r"data\.size = inf"),
+        (f"training: {{epochs: {'9' * 400}}}", r"training\.epochs = 9{197}\.\.\.: "),
+        ("seed: 2001-13-45", "line 1, column 7: '2001-13-45' is no timestamp"),
+        ("seed: 0x_", "'0x_' is no int"),
+        ("seed: !!bool maybe", "'maybe' is no bool"),
+        ("seed: " + "9" * 5000, r"'9{97}\.\.\.' is no int"),
+        ("seed: !!timestamp noon", "'noon' is no timestamp"),
+        ("? [1]\n: 2", "unhashable key"),
+        ("seed: " + "[" * 3000, "nested too deep"),
+        ("seed: &a [*a]", "aliases make it more than 65536 values"),
+        ("a0: &a0 0\n" + "".join(f"a{i + 1}: &a{i + 1} [{f'*a{i}, ' * 9}]\n" for i in range(6)), "aliases make it"),
+        ("x: " + "y" * (1 << 18), "longer than 262144 bytes"),
+        ("? " + "k" * 5000 + "\n: 1", r"k{497}\.\.\.$"),
+        ("\n".join(f"k{i}: 1" for i in range(1000)), "; and 980 mistakes more$"),
+        ('"a\\nb": 1', r"a\\nb is unknown"),
     ],
 )
 def test_bad_files(tmp_path, text, says):
@@ -267,7 +283,15 @@ def test_mirrors_are_written_in_three_ways(tmp_path):
     assert parse("--data.mirrors", "http://a/").data.mirrors == ("http://a/",)
 
 
+def test_aliases_are_taken_where_they_are_few(tmp_path):
+    (tmp_path / "a.yaml").write_text("training: {lr: &rate 0.2, weight_decay: *rate}\n")
+    training = parse("-c", str(tmp_path / "a.yaml")).training
+    assert (training.lr, training.weight_decay) == (0.2, 0.2)
+
+
 def test_a_file_that_is_not_there_and_values_from_python():
+    with pytest.raises(BadInput, match="cannot be read: embedded null byte"):
+        read_yaml(Path("a\0b"))
     with pytest.raises(BadInput, match="cannot be read"):
         read_yaml(Path("nowhere.yaml"))
     with pytest.raises(BadInput, match="here: seed"):

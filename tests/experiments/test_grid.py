@@ -89,7 +89,7 @@ def test_where_a_run_is_kept_is_not_in_its_id():
         ("seed=-1", "--set: seed = -1"),
         ("lr", "sets nothing"),
         ("=1", "sets nothing"),
-        ("training.lr=[1", "no value"),
+        ("training.lr=[1", "is no YAML"),
         ("out=elsewhere", "--out"),
         ("experiment=x", "not for --set"),
     ],

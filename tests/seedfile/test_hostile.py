@@ -112,6 +112,35 @@ def test_other_answers_are_noticed():
         network_of(read(rewritten(another)))
 
 
+def test_images_that_the_network_does_not_take():
+    with pytest.raises(
+        CorruptFile, match=r"images that mixer_w16_d2_p4_r16 takes, got \[3, 7, 5\] \(a Mixer's tokens"
+    ):
+        network_of(read(rewritten(setting("input.shape", [3, 7, 5]), "affine-fp32-raw")))
+
+
+def test_a_filter_that_the_network_has_no_place_for():
+    def change(plain):
+        plain["arch"]["args"]["antialias"], plain["requires"] = "tri3", ["affine", "antialias"]
+
+    with pytest.raises(CorruptFile, match=r"what mixer_w16_d2_p4_r16 takes, got .*tri3"):
+        network_of(read(rewritten(change, "affine-fp32-raw")))
+
+
+@pytest.mark.parametrize("version", ["bnonly\n2", "\u2028", "\x1b[2J"])
+def test_a_refusal_is_one_line_whatever_the_file_says(version):
+    with pytest.raises(UnsupportedVersion) as refused:
+        read(rewritten(setting("format", version)))
+    assert str(refused.value).isprintable()
+
+
+def test_a_refusal_is_short_whatever_the_file_says():
+    outer = json.dumps({"__metadata__": {"bnonly": ""}, "x" * 100_000: 1}).encode()
+    with pytest.raises(CorruptFile) as refused:
+        read(len(outer).to_bytes(8, "little") + outer)
+    assert len(str(refused.value)) < 500
+
+
 def without(name):
     return lambda tensors: {key: value for key, value in tensors.items() if key != name}
 
