@@ -166,7 +166,7 @@ def _steps(weights: Floats, bits: int) -> tuple[NDArray[np.uint8], Floats]:
     steps, size = quantised(weights, bits)
     if not np.array_equal(steps * size.reshape(-1, *[1] * (weights.ndim - 1)), weights):
         raise BadInput(f"the weights do not lie on steps of {bits} bits: quantise them first")
-    return (steps + 2 ** (bits - 1) - 1).astype(np.uint8), size
+    return (steps.astype(np.int16) + (2 ** (bits - 1) - 1)).astype(np.uint8), size
 
 
 def _squeezed(steps: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -50,8 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, data: bytes) -> None:
+        self.server.sent += len(data)  # before the client can have it and look
         self.wfile.write(data)
-        self.server.sent += len(data)
 
     def reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
