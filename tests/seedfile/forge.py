@@ -24,7 +24,10 @@ class Forged:
 
     @classmethod
     def of(cls, path: Path) -> Forged:
-        data = path.read_bytes()
+        return cls.parse(path.read_bytes())
+
+    @classmethod
+    def parse(cls, data: bytes) -> Forged:
         (size,) = struct.unpack("<Q", data[:8])
         outer = json.loads(data[8 : 8 + size])
         header = json.loads(outer.pop("__metadata__")["bnonly"])
