@@ -56,7 +56,7 @@ def driver(slurm):
 
 
 def finished(process, out, status=0):
-    assert process.wait(3 * PATIENCE) == status, (out / "said").read_text()
+    assert process.wait(4 * PATIENCE) == status, (out / "said").read_text()
     return (out / "said").read_text()
 
 
@@ -100,7 +100,7 @@ def test_a_grid_through_what_happens_on_a_cluster(slurm, driver, tmp_path):
     assert waiting and waiting <= left and waiting <= {*of(out, second)}, "nothing was submitted twice"
 
     slurm.node_is("drain")
-    until(lambda: not slurm.queue("RUNNING"))
+    until(lambda: not slurm.queue("RUNNING"), 4 * PATIENCE)  # two whole runs
     assert slurm.queue("PENDING")
     slurm.node_is_back()
     until(lambda: slurm.queue("RUNNING"))

@@ -28,8 +28,8 @@ def config(job: Job) -> RunConfig:
     return RunConfig.model_validate(dict(job.config))
 
 
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE
+def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end, "waited for in vain"
         time.sleep(0.05)
