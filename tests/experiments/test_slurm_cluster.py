@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,12 +147,17 @@ def test_a_node_that_fails_loses_its_jobs_and_they_come_back(slurm, tmp_path):
 
 def test_a_time_limit(slurm, tmp_path):
     long, deaf = job(tmp_path, epochs=5000), job(tmp_path, "ignores_signals", seed=1, until="never")
-    with Slurm(slots=2, minutes=4, warning=60) as engine:
+    folder = RunFolder.of(config(long))
+    with Slurm(slots=2, minutes=60, warning=60) as engine:
+        began = time.monotonic()
         for one in (long, deaf):
             engine.submit(one)
+        until(lambda: engine.ended(0.1) or (len(folder.metrics()) > 1 and list(tmp_path.glob("fit/*/began"))))
+        minutes = math.ceil((time.monotonic() - began) / 60) + 1  # instead of an hour's wait
+        for number in slurm.queue("RUNNING"):
+            slurm.call("scontrol", "update", f"jobid={number}", f"timelimit={minutes}")
         ended = all_ended(engine, 2)
     assert ended[long.id].kind == "Interrupted" and "stopped by SIGTERM in epoch " in str(ended[long.id].reason)
-    folder = RunFolder.of(config(long))
     assert folder.checkpoint.exists() and folder.result() is None
     assert ended[deaf.id].kind == "stopped" and "ended early (TIMEOUT)" in str(ended[deaf.id].reason)
 
