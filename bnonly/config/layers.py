@@ -90,20 +90,20 @@ def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mistake(detail: Any) -> str:
     where = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
+    message, given = detail["msg"].removeprefix("Value error, "), short(repr(detail["input"]))
     if where == "speed":
-        return f"speed = {short(repr(detail['input']))}: use paper or fast"
+        return f"speed = {given}: use paper or fast"
     if detail["type"] == "extra_forbidden":
         return _unknown(where)
     if where in sections() and detail["type"] != "value_error":
-        return f"{where} = {short(repr(detail['input']))}: {is_section(where)}"
+        return f"{where} = {given}: {is_section(where)}"
     if detail["type"] == "missing" and (whole := where.rpartition(".")[0]) in entries():
-        return f"{whole} = {short(repr(detail['input']))}: these are too few values"
+        return f"{whole} = {given}: these are too few values"
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message
     near = get_close_matches(str(detail["input"]), entries()[where].values, n=1) if where in entries() else ()
     hint = did_you_mean(near) if detail["type"] == "literal_error" else ""
-    return f"{where} = {short(repr(detail['input']))}: {message[0].lower()}{message[1:]}{hint}"
+    return f"{where} = {given}: {message[0].lower()}{message[1:]}{hint}"
 
 
 def is_section(name: str) -> str:
