@@ -8,10 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.settings import shape
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 TABLES = sorted(RESULTS.rglob("*.csv"))
 RUNS = sorted(RESULTS.rglob("runs.csv"))
+_TRIAL = ["network", "group"]
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.relative_to(RESULTS)))
@@ -30,14 +33,41 @@ def test_every_run_says_how_it_was_made(path):
     assert table["command"].str.startswith(f"bnonly experiment run {path.parent.name} ").all()
 
 
-def test_the_readmes_table_is_that_of_the_runs():
-    text = (ROOT / "README.md").read_text()
-    block = text.split("<!-- results -->\n")[1].split("<!-- /results -->")[0].strip().splitlines()
-    heads, _, *rows = [[cell.strip(" `%") for cell in line.strip("|").split("|")] for line in block]
-    runs = pd.read_csv(RESULTS / "depth" / "runs.csv")
+def _shown(document: str, name: str) -> list[list[str]]:
+    """Of a document's table between markers all cells, the heads first."""
+    block = (ROOT / document).read_text().split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
+    lines = block.strip().splitlines()
+    heads, _, *rows = [[cell.strip(" `%") for cell in line.strip("|").split("|")] for line in lines]
     assert {len(row) for row in rows} == {len(heads)} and heads[0] == "network"
+    return [heads, *rows]
+
+
+def test_the_readmes_table_is_that_of_the_runs():
+    heads, *rows = _shown("README.md", "results")
+    runs = pd.read_csv(RESULTS / "depth" / "runs.csv")
     shown = {(row[0], group): row[place + 1] for row in rows for place, group in enumerate(heads[1:])}
     assert shown == {(run.label, run.group): f"{100 * run.top1:.1f}" for run in runs.itertuples()}
+
+
+def test_the_table_of_speeds_is_that_of_the_trials():
+    heads, *rows = _shown("docs/speed.md", "reached")
+    table = pd.read_csv(RESULTS / "speed" / "speed.csv")
+    trials = {(shape(name).label, group): own.set_index("side") for (name, group), own in table.groupby(_TRIAL)}
+    assert len(rows) == len(trials)
+    for name, group, plain, *values in rows:
+        own = trials[name, group]
+        assert plain == f"{own.loc['plain', 'images_per_second']:.0f}"
+        for head, value in zip(heads[3:], values, strict=True):
+            kept, side = head.startswith("kept, "), head.removeprefix("kept, ").strip("`")
+            number = own.loc[side, "saved_to_plain" if kept else "ratio_to_plain"]
+            assert value == ("" if pd.isna(number) else f"{number:.2f}"), (name, group, head)
+
+
+def test_the_table_of_memory_is_that_of_the_trials():
+    heads, *rows = _shown("docs/speed.md", "peak")
+    table = pd.read_csv(RESULTS / "peak_memory" / "peak_memory.csv")
+    shown = {(row[0], side): value for row in rows for side, value in zip(heads[1:], row[1:], strict=True)}
+    assert shown == {(shape(one.network).label, one.side): f"{one.peak_gib:.2f}" for one in table.itertuples()}
 
 
 def test_pictures_that_documents_show_are_there():
