@@ -16,6 +16,9 @@ LONGEST = 1 << 18
 MOST = 1 << 16
 """Values that a text may stand for, what its aliases repeat counted each time."""
 
+DEEPEST = 64
+"""Brackets within brackets; a run's configuration has one or two."""
+
 
 def plain(text: bytes | str, name: str) -> Any:
     """The text's value; nothing but plain ones is constructed. Raises BadInput with the name, line and column."""
@@ -36,6 +39,11 @@ def short(text: str, most: int = 200) -> str:
 
 class _Loader(yaml.SafeLoader):
     """Plain values only, each key once, and an alias for every few of them."""
+
+    def fetch_flow_collection_start(self, TokenClass: type[yaml.Token]) -> None:  # noqa: N803
+        if self.flow_level == DEEPEST:  # PyYAML looks a thousand characters ahead of each bracket, again and again
+            raise yaml.MarkedYAMLError(None, None, "brackets are nested too deep", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()

@@ -177,13 +177,14 @@ def _values(forged: Forged, random: Random, shake: Shake) -> None:
         return
     name = random.choice(list(forged.tensors))
     dtype, data = forged.tensors[name]
+    width = WIDTHS.get(dtype, 1)  # an input may name any
     if random.random() < 0.5:
-        odd, place = random.choice(VALUES), random.randrange(len(data) + 1) // WIDTHS[dtype] * WIDTHS[dtype]
+        odd, place = random.choice(VALUES), random.randrange(len(data) + 1) // width * width
         data = data[:place] + odd + data[place + len(odd) :]
     else:
         new = shake(data)
         data = (new + data[len(new) :])[: len(data)] if random.random() < 0.7 else new
-    forged.tensors[name] = dtype, data[: len(data) // WIDTHS[dtype] * WIDTHS[dtype]]
+    forged.tensors[name] = dtype, data[: len(data) // width * width]
 
 
 def _tensor(forged: Forged, random: Random, shake: Shake) -> None:
