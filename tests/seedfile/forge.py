@@ -28,7 +28,7 @@ class Forged:
 
     @classmethod
     def parse(cls, data: bytes) -> Forged:
-        (size,) = struct.unpack("<Q", data[:8])
+        size = int.from_bytes(data[:8], "little")
         outer = json.loads(data[8 : 8 + size])
         header = json.loads(outer.pop("__metadata__")["bnonly"])
         tensors = {}
