@@ -202,7 +202,9 @@ def test_every_mistake_of_a_file_is_listed_at_once(tmp_path):
         ("seed: " + "9" * 5000, r"'9{97}\.\.\.' is no int"),
         ("seed: !!timestamp noon", "'noon' is no timestamp"),
         ("? [1]\n: 2", "unhashable key"),
-        ("seed: " + "[" * 3000, "nested too deep"),
+        ("seed: " + "[" * 3000, "line 1, column 71: brackets are nested too deep"),
+        ("seed: " + "[" * 64 + "]" * 64, r"seed = \["),  # which is deep enough
+        ("\n".join(" " * depth + "a:" for depth in range(500)), "it is nested too deep"),
         ("seed: &a [*a]", "aliases make it more than 65536 values"),
         ("a0: &a0 0\n" + "".join(f"a{i + 1}: &a{i + 1} [{f'*a{i}, ' * 9}]\n" for i in range(6)), "aliases make it"),
         ("x: " + "y" * (1 << 18), "longer than 262144 bytes"),
