@@ -30,6 +30,9 @@ from bnonly.randomness import bngen
 
 _CHUNK = 32  # images a worker hands over at a time: 5 MB at 224 pixels, which any /dev/shm holds
 _TRIES = 10  # of a random crop, before it is the largest that fits
+PATIENCE = 60.0
+"""Seconds that the workers have for a chunk, before others take their place."""
+_WAITS = 5  # on end, before it is the disk's fault
 
 
 @dataclass(frozen=True)
@@ -136,25 +139,42 @@ class Streamed:
             yield self._on_device(pixels), labels.to(self.device)
 
     def _made(self, chunks: list[list[int]], images: _Evaluation) -> Iterator[tuple[Tensor, Tensor]]:
-        loader = DataLoader(
-            images,  # type: ignore[arg-type]  # it has __getitems__
-            batch_sampler=chunks,
-            num_workers=min(self.workers, len(chunks)),
-            collate_fn=_as_it_is,
-            worker_init_fn=_begin_worker,
-        )
-        try:
-            for made in loader:
-                if isinstance(made, BadInput):
-                    raise made
-                yield made
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainingFailed(
-                f"a process that decodes images was killed ({str(error).splitlines()[0]}), perhaps for want of "
-                "memory: lower data.workers and give the same command again"
-            ) from error
+        """Every chunk, in order. Workers from which none comes are ended, and others begin where they stood."""
+        done, waits = 0, 0
+        while done < len(chunks):
+            workers = min(self.workers, len(chunks) - done)
+            # A worker may hang for ever: CPython 3.11 forks it while another thread holds its list of threads.
+            loader = iter(
+                DataLoader(
+                    images,  # type: ignore[arg-type]  # it has __getitems__
+                    batch_sampler=chunks[done:],
+                    num_workers=workers,
+                    collate_fn=_as_it_is,
+                    worker_init_fn=_begin_worker,
+                    timeout=PATIENCE if workers else 0,
+                )
+            )
+            try:
+                for made in loader:
+                    if isinstance(made, BadInput):
+                        raise made
+                    done, waits = done + 1, 0
+                    yield made
+            except RuntimeError as error:
+                if "DataLoader timed out" in str(error):
+                    _end(loader)
+                    if (waits := waits + 1) < _WAITS:
+                        continue
+                    raise TrainingFailed(
+                        f"the processes that decode images gave none within {_WAITS * PATIENCE:.0f} seconds: see "
+                        "whether the disk with the images answers, and give the same command again"
+                    ) from error
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingFailed(
+                    f"a process that decodes images was killed ({str(error).splitlines()[0]}), perhaps for want of "
+                    "memory: lower data.workers and give the same command again"
+                ) from error
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         layout = torch.channels_last if self.how.channels_last else torch.contiguous_format
@@ -194,6 +214,14 @@ class _Training(_Evaluation):
 
 def _as_it_is(made: Any) -> Any:
     return made
+
+
+def _end(loader: Any) -> None:
+    """The workers of a DataLoader's iterator: it asks them kindly, which one that hangs does not hear."""
+    loader._shutdown_workers()
+    for worker in loader._workers:
+        worker.kill()
+        worker.join()
 
 
 def _begin_worker(worker: int) -> None:

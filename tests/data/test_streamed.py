@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -137,6 +139,47 @@ class Killed(CropPreparation):
 def test_a_killed_worker_is_one_sentence(files):
     with pytest.raises(TrainingFailed, match=r"decodes images was killed .*lower data.workers"):
         list(Streamed(files, 4, Killed(16, 18), CPU, workers=1).in_order())
+
+
+class Hangs(CropPreparation):
+    """The first worker does, and says so in a file of the working directory; or all of them."""
+
+    ever: ClassVar[bool] = False
+
+    def evaluation(self, image):
+        try:
+            Path("hung").touch(exist_ok=self.ever)
+        except FileExistsError:
+            return super().evaluation(image)
+        while True:
+            signal.pause()
+
+
+class HangsEver(Hangs):
+    ever = True
+
+
+@pytest.fixture
+def impatient(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bnonly.data.streamed.PATIENCE", 2.0)
+    monkeypatch.setattr("bnonly.data.streamed._WAITS", 2)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)  # seconds a worker has to end
+
+
+@pytest.mark.usefixtures("impatient")
+def test_others_take_the_place_of_a_worker_that_hangs(files):
+    images, labels = pixels_of(Streamed(files, 4, Hangs(16, 18), CPU, workers=2).in_order())
+    wanted = pixels_of(Streamed(files, 4, HOW, CPU).in_order())
+    assert Path("hung").exists() and not multiprocessing.active_children()
+    assert torch.equal(images, wanted[0]) and torch.equal(labels, wanted[1])
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_disk_that_never_answers_is_one_sentence(files):
+    with pytest.raises(TrainingFailed, match="gave none within 4 seconds: see whether the disk"):
+        list(Streamed(files, 4, HangsEver(16, 18), CPU, workers=1).in_order())
+    assert not multiprocessing.active_children()
 
 
 class Talks(CropPreparation):
