@@ -142,18 +142,7 @@ class Streamed:
         """Every chunk, in order. Workers from which none comes are ended, and others begin where they stood."""
         done, waits = 0, 0
         while done < len(chunks):
-            workers = min(self.workers, len(chunks) - done)
-            # A worker may hang for ever: CPython 3.11 forks it while another thread holds its list of threads.
-            loader = iter(
-                DataLoader(
-                    images,  # type: ignore[arg-type]  # it has __getitems__
-                    batch_sampler=chunks[done:],
-                    num_workers=workers,
-                    collate_fn=_as_it_is,
-                    worker_init_fn=_begin_worker,
-                    timeout=PATIENCE if workers else 0,
-                )
-            )
+            loader = self._begun(chunks[done:], images)
             try:
                 for made in loader:
                     if isinstance(made, BadInput):
@@ -175,6 +164,20 @@ class Streamed:
                     f"a process that decodes images was killed ({str(error).splitlines()[0]}), perhaps for want of "
                     "memory: lower data.workers and give the same command again"
                 ) from error
+
+    def _begun(self, chunks: list[list[int]], images: _Evaluation) -> Iterator[Any]:
+        """Workers at these chunks. One may hang for ever: CPython 3.11 forks while a thread holds its own lock."""
+        workers = min(self.workers, len(chunks))
+        return iter(
+            DataLoader(
+                images,  # type: ignore[arg-type]  # it has __getitems__
+                batch_sampler=chunks,
+                num_workers=workers,
+                collate_fn=_as_it_is,
+                worker_init_fn=_begin_worker,
+                timeout=PATIENCE if workers else 0,
+            )
+        )
 
     def _on_device(self, pixels: Tensor) -> Tensor:
         layout = torch.channels_last if self.how.channels_last else torch.contiguous_format
