@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.config.parser import Parser, user_path
 from bnonly.errors import BadInput
+from experiments.describe import lines
 from experiments.engines import ENGINES
 from experiments.grid import EXPERIMENTS, PRESETS, By, Experiment, assignments, experiment, trials
 
@@ -116,14 +117,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(shown, indent=2))
         return 0
-    for facts in shown:
-        print(f"{facts['name']}: {facts['question']}\n\nexpect: {facts['expect']}\n")
-        facts["runs"] = {preset: _at_first(runs, facts["grows"]) for preset, runs in facts["runs"].items()}
-        for title in ("fields", "axes", "runs"):
-            print(f"{title}:")
-            for key, value in facts[title].items():
-                print(f"  {key}: {value}")
-        print(f"each run: {', '.join(facts['stages'])}\nfigures: {', '.join(facts['figures'])}\n{facts['command']}")
+    for number, facts in enumerate(shown):
+        print(*([""] if number else []), *lines(facts, whole=options.preset is not None), sep="\n")
     return 0
 
 
@@ -151,9 +146,8 @@ def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _stages(what: Experiment, preset: str) -> list[str]:
-    stages = what.stages_of(preset)
-    return [f"{stage.task} {dict(stage.options)}" if stage.options else stage.task for stage in stages]
+def _stages(what: Experiment, preset: str) -> list[dict[str, Any]]:
+    return [{"task": stage.task, "options": dict(stage.options)} for stage in what.stages_of(preset)]
 
 
 def _runs(name: str, preset: str, options: argparse.Namespace) -> int:
