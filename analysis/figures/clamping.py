@@ -45,7 +45,7 @@ def clamp_curves(frames: Frames) -> Drawing:
     order = (frames.runs["label"] + ", " + frames.runs["setting"]).unique()
     chosen = [name for name in order if name in chosen]  # by depth and width, not by letter
     by = ["panel", "label", "setting", "group", "way", "amount"]
-    table = over_seeds(whole, by, "top1").merge(whole.groupby(by, as_index=False)["share"].mean(), on=by)
+    table = _lost(whole, by).merge(whole.groupby(by, as_index=False)["share"].mean(), on=by)
     whole, stats = whole[whole["panel"].isin(chosen)], table[table["panel"].isin(chosen)]
     colours, farthest = palette(whole["group"].unique()), float(whole["share"].max())
     with styled():
@@ -69,6 +69,13 @@ def clamp_curves(frames: Frames) -> Drawing:
         f"network on. {made(whole, stats.loc[stats['way'] != 'random', 'n'])}{_draws(stats)}{left}"
     )
     return Drawing(figure, caption, table.drop(columns="panel"))
+
+
+def _lost(points: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Accuracy over seeds, and what each of them lost: lost and lost_sd, of the intact network's less this."""
+    lost = over_seeds(points.assign(lost=points["intact"] - points["top1"]), by, "lost")
+    lost = lost.rename(columns={"mean": "lost", "sd": "lost_sd"}).drop(columns="n")
+    return over_seeds(points, by, "top1").merge(lost, on=by, how="left")
 
 
 def _from_intact(points: pd.DataFrame) -> pd.DataFrame:
