@@ -62,11 +62,13 @@ FIT = Stage("fit")
 
 @dataclass(frozen=True)
 class Trial:
-    """A run and what is done with it, stage after stage. `after`: ids of trials that must be done before."""
+    """A run and what is done with it, stage after stage. `after`: ids of trials that must be done before. `asked`:
+    the fields by which the experiment tells it from others, by dotted name."""
 
     config: RunConfig
     stages: tuple[Stage, ...] = (FIT,)
     after: tuple[str, ...] = ()
+    asked: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -169,13 +171,14 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
         for trial in trials(other, preset, out, given)
     }
     found: dict[str, Trial] = {}
+    asked = frozenset({*what.fields, *fields})
     points, known = what.points(preset), -1
     while len(found) > known:
         known = len(found)
         for point in points:
             config = validated({**below, f"a point of {name}": nested(point), "--set": nested(fields)})
             at_home = config.model_copy(update={"experiment": homes.get(config.id, name)})
-            found.setdefault(config.id, Trial(at_home, what.stages_of(preset)))
+            found.setdefault(config.id, Trial(at_home, what.stages_of(preset), asked=asked | point.keys()))
         points = iter(what.more(preset, list(found.values())) if what.more else ())
     return list(found.values())
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.grid import Trial
+from experiments.grid import FIT, Trial
 from experiments.tasks import unanswered
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -19,7 +19,8 @@ STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
 @dataclass
 class Row:
     """A trial as its folder has it. top1 in 0..1; seconds: what the run took, or will by its epochs so far; left:
-    seconds, None if unknown. rate: images a second.
+    seconds, None if unknown. rate: images a second. answered: of its stages. A network or group that the experiment
+    does not ask about, since nothing is fitted, is empty.
     """
 
     id: str
@@ -34,10 +35,13 @@ class Row:
     seconds: float | None = None
     left: float | None = None
     reason: str = ""
+    stages: int = 1
+    answered: int = 0
 
     @property
     def name(self) -> str:
-        return f"{self.network} {self.group} seed {self.seed} ({self.id})"
+        what = [part for part in (self.network, self.group) if part]
+        return " ".join([*what, f"seed {self.seed} ({self.id})"])
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,10 +60,11 @@ class Board:
         self._metrics = {trial.id: Metrics(trial.folder.path / "metrics.jsonl") for trial in trials}
         self.rows: dict[str, Row] = {}
         for trial in trials:
-            config = trial.config
-            self.rows[trial.id] = Row(
-                trial.id, config.network.name, config.group, config.seed, config.training.epochs
-            )
+            config, fits = trial.config, FIT in trial.stages
+            network = config.network.name if fits or "network.name" in trial.asked else ""
+            group = config.group if fits or "group" in trial.asked else ""
+            self.rows[trial.id] = Row(trial.id, network, group, config.seed, config.training.epochs)
+            self.rows[trial.id].stages = len(trial.stages)
 
     def look(self, ids: Iterable[str] | None = None, running: Iterable[str] = ()) -> None:
         """Read these folders again, or all. running: those that whoever asks knows to be."""
@@ -75,9 +80,11 @@ class Board:
 
     def _look(self, trial: Trial, row: Row, running: bool) -> None:
         failure = None
+        if not running or row.stages > 1:
+            row.answered = row.stages - len(unanswered(trial.config, trial.plain_stages))
         if running:
             row.state = "running"
-        elif is_done(trial):
+        elif row.answered == row.stages:
             row.state = "done"
         elif trial.folder.in_use():
             row.state = "running"

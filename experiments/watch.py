@@ -87,11 +87,18 @@ def cells(row: Row) -> list[str]:
         row.group,
         str(row.seed),
         row.state,
-        f"{row.epoch}/{row.epochs}" if row.epoch is not None else "",
+        _progress(row),
         f"{row.top1:.2%}" if row.top1 is not None else "",
         f"{row.rate:,.0f}" if row.rate else "",
         "" if row.state == "done" or row.left is None else clock(row.left),
     ]
+
+
+def _progress(row: Row) -> str:
+    """Epochs of a run; of a trial that fits nothing the stages that are answered."""
+    if row.epoch is not None:
+        return f"{row.epoch}/{row.epochs}"
+    return f"{row.answered}/{row.stages} stages" if row.stages > 1 and not row.network else ""
 
 
 def how(row: Row) -> str:

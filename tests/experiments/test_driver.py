@@ -296,7 +296,8 @@ def test_in_a_terminal_there_is_a_table(tmp_path, monkeypatch):
 
 def test_a_table_shows_what_runs_say(tmp_path):
     stub_grid.install(1)
-    (trial,) = grid.trials("stub", "smoke", tmp_path, ["training.epochs=10"])
+    given = ["training.epochs=10", "network.name=cifar_resnet8", "group=bn"]
+    (trial,) = grid.trials("stub", "smoke", tmp_path, given)
     line = {"epoch": 4, "seconds": 3.0, "images_per_second": 1234.5, "test": {"top1": 0.4321}}
     trial.folder.path.mkdir(parents=True)
     (trial.folder.path / "metrics.jsonl").write_text(json.dumps(line) + "\n")

@@ -12,9 +12,10 @@ from PIL import Image
 from experiments.drawing import neighbour_files
 from experiments.engines import Job
 from experiments.grid import PRESETS, Trial, trials
-from experiments.status import is_done
+from experiments.status import Board, is_done
 from experiments.style import EXPERIMENT, stages
 from experiments.style_runs import found, place
+from experiments.watch import HEADS, cells
 from experiments.work import perform
 
 KINDS = [("vgg11_bn", True, True), ("cifar_resnet8", False, False)]
@@ -42,6 +43,19 @@ def test_stages_are_answered_by_facts_and_picture(trial):
     assert not is_done(trial)
     perform(Job(trial.id, trial.config.plain(), trial.plain_stages[:1]))
     assert picture.read_bytes() == kept  # painted anew, to the bit
+
+
+def test_status_counts_stages_where_nothing_is_fitted(trial):
+    longer = Trial(trial.config, stages(KINDS, 48, 3) + trial.stages, asked=trial.asked)
+    board = Board([longer])
+    board.look()
+    (row,) = board.rows.values()
+    assert (row.state, row.answered, row.stages) == ("waiting", len(trial.stages), 2 * len(trial.stages))
+    shown = dict(zip(HEADS, cells(row), strict=True))
+    assert (shown["network"], shown["group"], shown["epoch"]) == ("", "", "4/8 stages")
+    assert row.name == f"seed 0 ({trial.id})"
+    asked = Board([Trial(trial.config, trial.stages, asked=frozenset(["network.name"]))])
+    assert asked.rows[trial.id].network == trial.config.network.name
 
 
 def test_tables_and_sheet(trial):
