@@ -98,6 +98,7 @@ class _ConvNorm(torch.autograd.Function):
     ) -> Any:
         prepared, sums, given = convolution.prepared_for(conv, x), None, x.dtype
         half = convolution.stored_for(x) == torch.bfloat16 and convolution.available()
+        emulated = half and not convolution.has_bfloat16()
         if half:
             x = x.bfloat16()
         if prepared is not None:
@@ -107,7 +108,7 @@ class _ConvNorm(torch.autograd.Function):
             y = convolution.forward(prepared, x, scale=scale, shift=shift, relu=pending is not None, sums=sums)
         else:
             assert pending is None, "two_steps has asked for a prepared convolution"
-            y = _convolution(x, weight, conv, half)
+            y = _convolution(x, weight, conv, emulated)
         y = y.contiguous(memory_format=_LAST)
         if residual is not None:
             residual = residual.to(y.dtype).contiguous(memory_format=_LAST)
@@ -121,7 +122,7 @@ class _ConvNorm(torch.autograd.Function):
             dense = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
             ctx.save_for_backward(y, statistics, gamma, weight, signs, *((x, pending) if dense else (None, None)))
             ctx.shape, ctx.input_dtype, ctx.conv, ctx.norm, ctx.relu = x.shape, given, conv, norm, relu
-            ctx.training, ctx.prepared, ctx.half = norm.training, prepared, half
+            ctx.training, ctx.prepared, ctx.emulated = norm.training, prepared, emulated
         if out is not None:
             return out
         ctx.mark_non_differentiable(statistics)
@@ -146,9 +147,9 @@ class _ConvNorm(torch.autograd.Function):
         if back is not None and ctx.prepared is not None and wants_x:
             for_x, wants_x = convolution.input_gradient(ctx.prepared, back).to(ctx.input_dtype), False
         if back is not None and (wants_x or dense):
-            dtype = torch.float32 if ctx.half else y.dtype
+            dtype = torch.float32 if ctx.emulated else y.dtype
             own = torch.empty(ctx.shape, dtype=dtype, device=y.device, memory_format=_LAST) if x is None else x
-            used = convolution.rounded(weight, torch.bfloat16) if ctx.half else weight
+            used = convolution.rounded(weight, torch.bfloat16) if ctx.emulated else weight
             left, for_weight, _ = torch.ops.aten.convolution_backward(
                 back.to(dtype), own.to(dtype), used.to(dtype), None, conv.stride, conv.padding, conv.dilation, False,
                 (0, 0), conv.groups, (wants_x, dense, False),
@@ -164,13 +165,13 @@ class _ConvNorm(torch.autograd.Function):
         return for_x, for_weight, for_values, for_gamma, for_beta, for_residual, *(None,) * 6
 
 
-def _convolution(x: Tensor, weight: Tensor, conv: nn.Conv2d, half: bool) -> Tensor:
-    """torch's. half: of bfloat16 values, in float32 and rounded, as torch itself is many times slower at it."""
-    if half:
+def _convolution(x: Tensor, weight: Tensor, conv: nn.Conv2d, emulated: bool) -> Tensor:
+    """torch's. emulated: of bfloat16 values, in float32 and rounded, where torch itself takes many times longer."""
+    if emulated:
         x, weight = x.float(), convolution.rounded(weight, torch.bfloat16)
-    with torch.autocast("cpu", enabled=False) if half else nullcontext():
+    with torch.autocast("cpu", enabled=False) if emulated else nullcontext():
         y = torch.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return empty(y.shape, torch.bfloat16, y.device).copy_(y) if half else y
+    return empty(y.shape, torch.bfloat16, y.device).copy_(y) if emulated else y
 
 
 def _kernel(name: str, y: Tensor, *same: Tensor | None) -> Kernel | None:

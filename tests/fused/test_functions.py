@@ -149,10 +149,10 @@ class _Block(nn.Module):
         return plain(c[4], n[4], plain(c[3], n[3], x, None, True), x, True)
 
 
-@pytest.mark.parametrize("native", [True, False], ids=["torch's bfloat16", "ours"])
+@pytest.mark.parametrize("units", [True, False], ids=["torch's bfloat16 for the rest", "ours"])
 @pytest.mark.parametrize("trained", ["bn", "bn+random:2", "bn+random:40%", "all"])
-def test_a_step_in_bfloat16_is_as_near_to_float64_as_the_modules(trained, native, monkeypatch):
-    monkeypatch.setattr(convolution, "has_bfloat16", lambda: native)
+def test_a_step_in_bfloat16_is_as_near_to_float64_as_the_modules(trained, units, monkeypatch):
+    monkeypatch.setattr(convolution, "has_bfloat16", lambda: units)
     x = torch.randn(8, 3, 12, 10, generator=torch.Generator().manual_seed(1))
 
     def gradients(dtype: torch.dtype, ours: bool, half: bool) -> list[Tensor]:
