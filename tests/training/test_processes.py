@@ -114,10 +114,10 @@ def test_one_process_stopped_in_an_epoch_of_files_goes_on(tmp_path, pictures, al
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["random:2", "all"])
-def test_other_groups_from_memory(tmp_path, group):
-    """random:K's own parameters, and batches from memory."""
-    changes = {"epochs": 1, "sync_bn": True, "lr": 0.01}
+@pytest.mark.parametrize(("group", "more"), [("random:2", {}), ("all", {}), ("bn", {"average": 0.5})])
+def test_other_groups_from_memory(tmp_path, group, more):
+    """random:K's own parameters, the mean of the last steps, and batches from memory."""
+    changes = {"epochs": 1, "sync_bn": True, "lr": 0.01, **more}
     one, two = (fit(small.config(tmp_path / str(n), group=group, training={**changes, "devices": n})) for n in (1, 2))
     a, b = load_file(one.final), load_file(two.final)
     for name in a:
