@@ -8,7 +8,15 @@ from torch.nn.modules.conv import _ConvNd
 
 from bnonly.fused.functions import conv_norm, two_steps
 from bnonly.networks.parts import BatchNorm2d
-from bnonly.networks.residual import BasicBlock, Bottleneck, ResNet, Shortcut
+from bnonly.networks.residual import (
+    BasicBlock,
+    BlurredBasicBlock,
+    BlurredBottleneck,
+    BlurredShortcut,
+    Bottleneck,
+    ResNet,
+    Shortcut,
+)
 
 
 class FusedShortcut(Shortcut):
@@ -29,6 +37,24 @@ class FusedBottleneck(Bottleneck):
         return conv_norm(self.conv3, self.bn3, x, skip)
 
 
+class FusedBlurredShortcut(BlurredShortcut):
+    def forward(self, input: Tensor) -> Tensor:
+        return conv_norm(self[0], self[1], self.blur(input), relu=False)  # type: ignore[arg-type]
+
+
+class FusedBlurredBasicBlock(BlurredBasicBlock):
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.downsample(x)
+        return conv_norm(self.conv2, self.bn2, self.blur(conv_norm(self.conv1, self.bn1, x)), skip)
+
+
+class FusedBlurredBottleneck(BlurredBottleneck):
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.downsample(x)
+        x = self.blur(two_steps(self.conv1, self.bn1, self.conv2, self.bn2, x))
+        return conv_norm(self.conv3, self.bn3, x, skip)
+
+
 class FusedResNet(ResNet):
     def begin(self, x: Tensor) -> Tensor:
         return conv_norm(self.conv1, self.bn1, x)
@@ -38,6 +64,9 @@ _FUSED: dict[type[nn.Module], type[nn.Module]] = {
     Shortcut: FusedShortcut,
     BasicBlock: FusedBasicBlock,
     Bottleneck: FusedBottleneck,
+    BlurredShortcut: FusedBlurredShortcut,
+    BlurredBasicBlock: FusedBlurredBasicBlock,
+    BlurredBottleneck: FusedBlurredBottleneck,
     ResNet: FusedResNet,
 }
 

@@ -12,7 +12,7 @@ from bnonly.errors import BadInput
 from bnonly.fused.network import fuse
 from bnonly.networks.blur import BlurPool, EveryMaximum
 from bnonly.networks.registry import parse
-from bnonly.networks.residual import BasicBlock, Bottleneck, Shortcut
+from bnonly.networks.residual import BasicBlock, Bottleneck, ResNet, Shortcut
 from bnonly.randomness.initialise import frozen_digest
 from bnonly.randomness.plan import plan
 
@@ -31,8 +31,10 @@ def slow(x: np.ndarray, filter: str, stride: int) -> np.ndarray:
 @pytest.mark.parametrize("filter", FILTERS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_filter(filter, size, stride):
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_the_filter(filter, size, stride, memory):
     x = torch.randn(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x = x.contiguous(memory_format=memory)
     found = BlurPool(filter, stride).double()(x)
     np.testing.assert_allclose(found.numpy(), slow(x.numpy(), filter, stride), atol=1e-12)
 
@@ -122,17 +124,29 @@ def test_a_block_by_hand(kind, last):
         torch.testing.assert_close(block(x), torch.relu(end + skip))
 
 
-def test_the_fused_engine_leaves_blurred_blocks_as_they_are():
-    plain, fused = (bnonly.network("cifar_resnet14", 3, antialias="bin5") for _ in range(2))
-    assert fuse(fused) == fuse(bnonly.network("cifar_resnet14", 3)) - 4  # two blocks and their shortcuts
-    x = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: bnonly.network("cifar_resnet14", 3, antialias="bin5"),
+        lambda: bnonly.network("resnet50", 3, antialias="tri3").layer2[0],
+    ],
+    ids=["network", "bottleneck"],
+)
+def test_blurred_blocks_are_fused_too(build):
+    plain, fused = build().double(), build().double()
+    fused.load_state_dict(plain.state_dict())
+    assert fuse(fused) == len(
+        [m for m in plain.modules() if isinstance(m, BasicBlock | Bottleneck | Shortcut | ResNet)]
+    )
+    x = torch.randn(4, plain.conv1.in_channels, 16, 16, dtype=torch.float64)
     gradients = []
     for net in (plain, fused):
         parameters = bnonly.freeze_all_but(net, "bn")
-        net(x).square().mean().backward()
-        gradients.append([parameter.grad for parameter in parameters])
+        out = net(x)
+        out.square().mean().backward()
+        gradients.append([out.detach(), *(parameter.grad for parameter in parameters)])
     for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_another_filter_is_unknown():
