@@ -84,7 +84,7 @@ def clamping(results: Path) -> list[list[str]]:
                 f"{part['amount']:g}",
                 f"{100 * part['share']:.1f}",
                 moments(100 * part["mean"], 100 * part["sd"]),
-                moments(lost, sd),
+                moments(lost, sd, 2),
                 verdict(lost, sd, part["n"], -NOTHING, NOTHING) if claimed else "",
             ]
         )

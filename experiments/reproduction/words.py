@@ -15,8 +15,9 @@ def mean(values: pd.Series) -> str:
     return moments(float(values.mean()), float(values.std()))
 
 
-def moments(mean: float, sd: float | None) -> str:
-    return f"{mean:.1f}" if sd is None or math.isnan(sd) else f"{mean:.1f} ± {sd:.1f}"
+def moments(mean: float, sd: float | None, digits: int = 1) -> str:
+    shown = f"{mean:z.{digits}f}"
+    return shown if sd is None or math.isnan(sd) else f"{shown} ± {sd:.{digits}f}"
 
 
 def verdict(mean: float, sd: float | None, n: int, low: float, high: float) -> str:

@@ -64,8 +64,8 @@ def test_only_finished_runs_of_the_papers_schedule_count_and_once(results):
 
 def test_what_clamping_costs_and_what_is_off(results):
     assert clamping(results)[1:] == [
-        ["ResNet-14", "`bn`", "2", "0.01", "20.0", "49.8 ± 1.0", "0.2 ± 0.0", "confirmed"],
-        ["ResNet-14", "`bn`", "2", "0.1", "30.0", "40.0 ± 1.0", "10.0 ± 1.0", ""],
+        ["ResNet-14", "`bn`", "2", "0.01", "20.0", "49.8 ± 1.0", "0.20 ± 0.00", "confirmed"],
+        ["ResNet-14", "`bn`", "2", "0.1", "30.0", "40.0 ± 1.0", "10.00 ± 1.00", ""],
     ]
     assert zeros(results)[1:] == [["ResNet-14", "`bn`", "2", "40.0 ± 1.0", "not decided", "20.0 ± 1.0", ""]]
 
