@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -39,7 +39,7 @@ def asked(
     border, most: see `measure.shifts.Shifts`; unless given, crops 0 to 31 pixels into ImageNet's images (for 224 of
     256, as Zhang's code has them), and circular shifts by up to 4 pixels of others. pairs: 0 for every shift, else
     how many pairs are drawn for an image; unless given, 0 up to 64 pixels a side and 5 above. seed: of the drawn
-    ones. images: the first so many of the test set; None: all. Raises BadInput for what cannot be.
+    ones. images: so many of the test set, evenly spaced, as it may be sorted by class; None: all. Raises BadInput for what cannot be.
     """
     border = border or ("crop" if config.data.source == "imagenet" else "circular")
     pairs = pairs if pairs is not None else 5 if (config.data.size or 0) > _LARGE else 0
@@ -51,7 +51,8 @@ def asked(
     Shifts(border, most, side=1)
     if pairs < 0 or (images is not None and images < 1):
         raise BadInput("pairs are at least 0, which is every shift, and images at least 1")
-    return {"border": border, "most": most, "pairs": pairs, "seed": seed if pairs else 0, "images": images}
+    wanted = {"border": border, "most": most, "pairs": pairs, "seed": seed if pairs else 0, "images": images}
+    return wanted | ({} if images is None else {"evenly": True})  # once they were the first ones
 
 
 def shift(
@@ -83,18 +84,8 @@ def _shifted(who: Subject, wanted: dict[str, Any], quiet: bool) -> dict[str, Any
     net = engaged(opened.net, who.config)
     black = tuple(-mean / std for mean, std in zip(data.mean, data.std, strict=True))
     shifts = Shifts(wanted["border"], wanted["most"], data.size or 0, black)
-    loader = _loader(who, opened) if shifts.border == "crop" else opened.batches
-    some, steps = wanted["images"], loader.steps
-    if some is not None and some < loader.images:
-        steps = min(steps, -(-some // max(1, -(-loader.images // loader.steps))))
-
-    def batches() -> Any:
-        left = loader.images if some is None else some
-        for images, labels in islice(loader.in_order(), steps):
-            if left > 0:
-                yield images[:left], labels[:left]
-            left -= len(labels)
-
+    loader = _loader(who, opened, shifts.border, wanted["images"])
+    batches, steps = loader.in_order, loader.steps
     with exact_kernels():
         if pairs := wanted["pairs"]:
             found = random_pairs(
@@ -107,13 +98,22 @@ def _shifted(who: Subject, wanted: dict[str, Any], quiet: bool) -> dict[str, Any
     return who.facts(opened, began) | {"asked": wanted} | found
 
 
-def _loader(who: Subject, opened: Opened) -> Loader:
-    """The test images as large as they come: the whole square of which evaluation shows the middle."""
-    from bnonly.training.build import evaluation_batches, run_data
+def _loader(who: Subject, opened: Opened, border: Border, some: int | None) -> Loader:
+    """The test images, or some of them, evenly spaced; for crops as large as they come: the whole square of which
+    evaluation shows the middle.
+    """
+    import numpy as np
 
-    data = who.config.data
-    larger = who.config.model_copy(update={"data": data.model_copy(update={"size": data.resize})})
-    return evaluation_batches(larger, run_data(who.config), opened.device)
+    from bnonly.training.build import evaluation_batches
+
+    config, data, total = who.config, opened.data, len(opened.data.test)
+    if some is not None and some < total:
+        data = replace(data, test=data.test.take(np.arange(some) * total // some))
+    if border == "crop":
+        config = config.model_copy(update={"data": config.data.model_copy(update={"size": config.data.resize})})
+    if config is who.config and data is opened.data:
+        return opened.batches
+    return evaluation_batches(config, data, opened.device)
 
 
 BORDERS: tuple[str, ...] = get_args(Border)

@@ -36,6 +36,7 @@ class Opened:
     net: nn.Module
     batches: Loader
     device: torch.device
+    data: Dataset
     data_sha256: str
 
 
@@ -99,7 +100,7 @@ class Subject:
         self._check(data, digest)
         keep_freed_memory()
         net = placed(net, self.config, device)
-        return Opened(net, evaluation_batches(self.config, data, device), device, digest)
+        return Opened(net, evaluation_batches(self.config, data, device), device, data, digest)
 
     def _check(self, data: Dataset, digest: str) -> None:
         from bnonly.training.build import image_shape

@@ -53,8 +53,8 @@ class Stability:
     no number for a single shift. top1: right answers, mean over all shifts. unmoved: those of the images as they are
     (of crops: the crop in the window's middle), None where the window has no middle. by_shift: right answers
     [offsets, offsets]. right: probability of the right class (softmax), mean over images, [offsets, offsets]. spread:
-    its standard deviation over the shifts of an image. examples: the same probability of the first images each,
-    [examples, offsets, offsets].
+    its standard deviation over the shifts of an image. examples: the same probability of some images each,
+    evenly spaced, [examples, offsets, offsets].
     """
 
     images: int
@@ -107,7 +107,7 @@ def every_shift(
     """One forward pass a shift: agreement of all pairs follows exactly from how often an image gets each answer.
 
     batches: called once, gives images [B, 3, H, W] and labels [B] on the network's device; steps: how many, for the
-    bar. examples: first images whose own curves are kept. The network is evaluated with running statistics, and its
+    bar. examples: how many images' own curves are kept. The network is evaluated with running statistics, and its
     mode put back. Raises BadInput for images too small for the shifts, and where there are none.
     """
     offsets = shifts.offsets
@@ -143,7 +143,7 @@ def _stability(
     examples: int,
 ) -> Stability:
     """n: answers [images, classes]. hit, right: [images, S]."""
-    count, side = n.sum(1), len(offsets)
+    count, side, shown = n.sum(1), len(offsets), min(examples, len(n))
     distinct = (n * (n - 1)).sum(1) / (count * (count - 1)) if side > 1 else np.full(len(n), np.nan)
     middle = len(hit[0]) // 2 if side % 2 else None
     return Stability(
@@ -156,7 +156,7 @@ def _stability(
         by_shift=hit.mean(0).reshape(side, side),
         right=right.mean(0).reshape(side, side),
         spread=Estimate.of(right.std(1)),
-        examples=right[:examples].reshape(-1, side, side),
+        examples=right[np.arange(shown) * len(right) // max(1, shown)].reshape(-1, side, side),
     )
 
 

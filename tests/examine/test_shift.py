@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from bnonly.config import RunConfig
 from bnonly.examine import shift
-from bnonly.examine.shifting import asked
+from bnonly.examine.shifting import _loader, asked
+from bnonly.examine.subject import of_run
 from bnonly.training.fit import fit
 from tests.data.pictures import image_folder
 from tests.test_cli import without_torch
@@ -22,7 +24,7 @@ def test_a_runs_file(run, said, passes):
     assert lines[0] == "50 images, 9 shifts, circular, up to 1 pixels"
     facts = folder.shift()
     assert facts["images"] == 50 and facts["offsets"] == [-1, 0, 1] and len(facts["examples"]) == 8
-    assert facts["asked"] == {"border": "circular", "most": 1, "pairs": 0, "seed": 0, "images": 50}
+    assert facts["asked"] == {"border": "circular", "most": 1, "pairs": 0, "seed": 0, "images": 50, "evenly": True}
     assert 0.1 <= facts["distinct"]["mean"] < facts["consistency"]["mean"] <= 1
     assert facts["by_shift"][1][1] == facts["unmoved"]
     assert shift(folder, most=1, images=50, quiet=True) == facts and len(passes) == 1
@@ -103,3 +105,15 @@ def test_crops_of_larger_images(tmp_path, said):
     assert facts["by_shift"][4][4] == pytest.approx(folder.result()["test"]["top1"])
     drawn = json.loads(said("shift", folder.path, "--pairs", "4", "--images", "10", "--json").out)
     assert drawn["images"] == 10 and drawn["pairs"] == 4
+
+
+def test_some_images_are_evenly_spaced(run):
+    """A data set may be sorted by class: of the first images all would be of one."""
+    who = of_run(run())
+    opened = who.open()
+    whole = torch.cat([labels for _, labels in opened.batches.in_order()])
+    some = _loader(who, opened, "circular", 90)
+    assert some.images == 90 and len(whole) == 360
+    assert torch.equal(torch.cat([labels for _, labels in some.in_order()]), whole[::4])
+    assert _loader(who, opened, "circular", None) is opened.batches
+    assert _loader(who, opened, "circular", 360) is opened.batches

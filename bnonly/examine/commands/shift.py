@@ -37,7 +37,7 @@ def parser() -> Parser:
         help="draw N pairs of shifts an image; 0: every shift, which is exact (default: 0; above 64 pixels a side 5)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the drawn pairs (default: 0)")
-    parser.add_argument("--images", type=int, metavar="N", help="the first N test images (default: all)")
+    parser.add_argument("--images", type=int, metavar="N", help="N test images, evenly spaced (default: all)")
     return parser
 
 
