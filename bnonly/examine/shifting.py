@@ -39,7 +39,8 @@ def asked(
     border, most: see `measure.shifts.Shifts`; unless given, crops 0 to 31 pixels into ImageNet's images (for 224 of
     256, as Zhang's code has them), and circular shifts by up to 4 pixels of others. pairs: 0 for every shift, else
     how many pairs are drawn for an image; unless given, 0 up to 64 pixels a side and 5 above. seed: of the drawn
-    ones. images: so many of the test set, evenly spaced, as it may be sorted by class; None: all. Raises BadInput for what cannot be.
+    ones. images: so many of the test set, evenly spaced, as it may be sorted by class; None: all. Raises BadInput for
+    what cannot be.
     """
     border = border or ("crop" if config.data.source == "imagenet" else "circular")
     pairs = pairs if pairs is not None else 5 if (config.data.size or 0) > _LARGE else 0
