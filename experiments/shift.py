@@ -4,7 +4,7 @@
 
 The same networks with and without a low-pass filter before all subsampling (R. Zhang, ICML 2019), which adds no
 parameter: bn, bn+output and all are trained, and every run is shown its test images at all shifts of up to four
-pixels. shift.csv holds consistency and accuracy, shift_by_offset.csv the right class's probability by shift. Objects
+pixels. shift.csv holds consistency and accuracy, right_by_shift.csv the right class's probability by shift. Objects
 that stand at every place of a white ground show how far features, too, depend on the place (similarity.csv). What
 training shifts its own images by (data.crop) is part of the answer, so the paper preset has runs without it.
 """

@@ -63,8 +63,8 @@ class Board:
             config, fits = trial.config, FIT in trial.stages
             network = config.network.name if fits or "network.name" in trial.asked else ""
             group = config.group if fits or "group" in trial.asked else ""
-            self.rows[trial.id] = Row(trial.id, network, group, config.seed, config.training.epochs)
-            self.rows[trial.id].stages = len(trial.stages)
+            epochs, stages = config.training.epochs, len(trial.stages)
+            self.rows[trial.id] = Row(trial.id, network, group, config.seed, epochs, stages=stages)
 
     def look(self, ids: Iterable[str] | None = None, running: Iterable[str] = ()) -> None:
         """Read these folders again, or all. running: those that whoever asks knows to be."""
@@ -80,7 +80,7 @@ class Board:
 
     def _look(self, trial: Trial, row: Row, running: bool) -> None:
         failure = None
-        if not running or row.stages > 1:
+        if not running or FIT not in trial.stages:  # a run under way is known by its epochs
             row.answered = row.stages - len(unanswered(trial.config, trial.plain_stages))
         if running:
             row.state = "running"

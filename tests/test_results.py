@@ -70,6 +70,15 @@ def test_the_table_of_memory_is_that_of_the_trials():
     assert shown == {(shape(one.network).label, one.side): f"{one.peak_gib:.2f}" for one in table.itertuples()}
 
 
+def test_the_table_of_shifts_is_that_of_the_runs():
+    _, *rows = _shown("docs/shift.md", "found")
+    table = pd.read_csv(RESULTS / "shift" / "shift.csv")
+    for row, one in zip(rows, table.itertuples(), strict=True):
+        consistency = f"{100 * one.consistency:.1f} ± {100 * one.consistency_se:.1f}"
+        label = shape(str(one.network)).label
+        assert row == [label, one.group, one.antialias, f"{100 * one.test_top1:.1f}", consistency]
+
+
 def test_pictures_that_documents_show_are_there():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -38,11 +39,10 @@ def choices(results: Path) -> list[list[str]]:
         if len(ranked) < 2:
             continue
         best, worst = ranked.iloc[0], ranked.iloc[-1]
-        between = [
-            moments(100 * (best[f"{name}_mean"] - worst[f"{name}_mean"]), 100 * (errors**2).sum() ** 0.5)
-            for name in ("top1", "gamma_below_0.01")
-            for errors in [pd.Series([side[f"{name}_standard_error"] for side in (best, worst)])]
-        ]
+        between = []
+        for name in ("top1", "gamma_below_0.01"):
+            error = math.hypot(*(side[f"{name}_standard_error"] for side in (best, worst)))
+            between.append(moments(100 * (best[f"{name}_mean"] - worst[f"{name}_mean"]), 100 * error))
         rows.append([f"`{choice}`", f"`{best['value']}`", f"`{worst['value']}`", *between])
     return rows
 

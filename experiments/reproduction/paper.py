@@ -73,7 +73,7 @@ def clamping(results: Path) -> list[list[str]]:
     if not path.exists():
         return rows
     table = pd.read_csv(path)
-    for part in table[table["way"] == "below"].sort_values("amount", kind="stable").to_dict("records"):
+    for part in table[table["way"] == "below"].sort_values(["label", "group", "amount"]).to_dict("records"):
         lost, sd = 100 * part["lost"], 100 * part["lost_sd"]
         claimed = part["amount"] == _WORKING
         rows.append(
@@ -88,8 +88,7 @@ def clamping(results: Path) -> list[list[str]]:
                 verdict(lost, sd, part["n"], -NOTHING, NOTHING) if claimed else "",
             ]
         )
-    heads, *own = rows
-    return [heads, *sorted(own, key=lambda row: row[:2])]
+    return rows
 
 
 def zeros(results: Path) -> list[list[str]]:

@@ -7,17 +7,20 @@ import math
 import pandas as pd
 from scipy import stats
 
+from analysis.neighbours import shown
+
 CONFIDENCE = 0.95
 
 
 def mean(values: pd.Series) -> str:
     """`48.5 ± 0.7`: mean and one sample standard deviation, which one value alone has not."""
-    return moments(float(values.mean()), float(values.std()))
+    return shown.moments(values, ".1f")
 
 
 def moments(mean: float, sd: float | None, digits: int = 1) -> str:
-    shown = f"{mean:z.{digits}f}"
-    return shown if sd is None or math.isnan(sd) else f"{shown} ± {sd:.{digits}f}"
+    """The same of numbers that are known already."""
+    text = f"{mean:z.{digits}f}"
+    return text if sd is None or math.isnan(sd) else f"{text} ± {sd:.{digits}f}"
 
 
 def verdict(mean: float, sd: float | None, n: int, low: float, high: float) -> str:
