@@ -4,9 +4,10 @@
 
 After Liu et al., Generic Perceptual Loss (CVPR 2021), in small: x4 super-resolution of photographs' patches, and
 segmentation and depth of composed scenes, with the loss by pixel alone, and with a perceptual loss of a random VGG-19
-(or a pretrained one, where torchvision's file lies in torch's cache) beside it. Of segmentation also the grids of the
-paper's tables: initialisation, structure, kernel size, network. A trial is a seed; its stages are single trainings,
-each with a file of its own in the trial's folder. Nothing is downloaded.
+(or a pretrained one, where torchvision's file lies in torch's cache) beside it; a tenth of it, and ten times as much,
+too, since what is right for the paper's tasks is not known. Of segmentation also the grids of the paper's tables:
+initialisation, structure, kernel size, network. A trial is a seed; its stages are single trainings, each with a file
+of its own in the trial's folder. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ VGG19 = (2, 2, 4, 4, 4)
 WEIGHTS = ("normal:1", "normal:0.1", "normal:0.01", "uniform:1", "uniform:0.1", "uniform:0.01", "xavier", "he_index")
 STRUCTURES = ((1, 1, 1, 1, 1), (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (3, 3, 4, 4, 4))
 KERNELS = (1, 5, 7)  # of the shallowest structure, as 7x7 in VGG-19 would cost more than it shows
+AMOUNTS = (0.1, 10.0)  # of the perceptual loss of a random VGG-19, beside 1
 NETWORKS = ("resnet18", "vgg19_bn", "cifar_resnet14")
 
 
@@ -40,13 +42,16 @@ def losses(width: int) -> list[dict[str, Any]]:
 
 
 def stages(steps: int, size: int, images: int, width: int, grids: bool) -> tuple[Stage, ...]:
-    common = {"steps": steps, "size": size, "images": images, "batch": 8, "amount": 1.0}
-    asked: list[tuple[str, dict[str, Any]]] = [
-        (task, loss) for task in TASKS for loss in ({}, random(width), {"pretrained": "vgg19"})
+    common = {"steps": steps, "size": size, "images": images, "batch": 8}
+    asked: list[tuple[str, dict[str, Any], float]] = [
+        (task, loss, 1.0) for task in TASKS for loss in ({}, random(width), {"pretrained": "vgg19"})
     ]
-    asked += [("segmentation", loss) for loss in losses(width)] if grids else []
+    if grids:
+        asked += [(task, random(width), amount) for task in TASKS for amount in AMOUNTS]
+        asked += [("segmentation", loss, 1.0) for loss in losses(width)]
     return tuple(
-        Stage("experiments.perceptual_runs:train", {"task": task, "loss": loss, **common}) for task, loss in asked
+        Stage("experiments.perceptual_runs:train", {"task": task, "loss": loss, "amount": amount, **common})
+        for task, loss, amount in asked
     )
 
 
@@ -55,8 +60,8 @@ EXPERIMENT = Experiment(
     axes={"seed": By(smoke=[0], cpu=range(3), paper=range(5))},
     stages=By(
         smoke=stages(3, 16, 8, 4, grids=False),
-        cpu=stages(400, 48, 96, 16, grids=True),
-        paper=stages(4000, 64, 400, 64, grids=True),
+        cpu=stages(800, 48, 1000, 16, grids=True),
+        paper=stages(4000, 64, 4000, 64, grids=True),
     ),
     drawing="perceptual",
     figures=(),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from bnonly.features.perceptual import PerceptualLoss
 
-VERSION = 1  # of the files
-_RATE = 2e-3  # Adam's, half a cosine to 0
+VERSION = 2  # of the files
+_RATES = {"super-resolution": 2e-3, "segmentation": 1e-2, "depth": 1e-2}  # Adam's, half a cosine to 0
 _TESTED = 64  # scenes
 _FILES = {"vgg16": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}  # torchvision's names
 
@@ -108,7 +108,7 @@ def _trained(
     net = begun(net, seed).to(device)
     inputs, targets, tested, answers = (part.to(device) for part in given)
     beside = None if not loss else _perceptual(task, loss, seed).to(device)
-    adam = torch.optim.Adam(net.parameters(), _RATE)
+    adam = torch.optim.Adam(net.parameters(), _RATES[task])
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     began, diverged = time.perf_counter(), None
     with exact_kernels():

@@ -13,7 +13,6 @@ KINDS = ("nothing", "disc", "square", "triangle", "cross")
 """Classes of the labels, by number."""
 
 NEAR, FAR = 1.5, 10.0  # depth of the nearest ground and of the sky
-_SPLIT = 480  # column of a photograph at which testing begins
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,16 @@ def _inside(kind: str, dy: NDArray[np.float64], dx: NDArray[np.float64], radius:
     }[kind]
 
 
-def photographs() -> list[NDArray[np.uint8]]:
-    """scikit-learn's two, which travel in its wheel: uint8 [427, 640, 3]."""
+def photographs() -> dict[str, NDArray[np.uint8]]:
+    """By name, uint8 [H, W, 3]: those in colour that travel in the wheels of scikit-learn (a temple and a flower) and
+    scikit-image.
+    """
+    from skimage import data
     from sklearn.datasets import load_sample_images
 
-    return [np.asarray(picture) for picture in load_sample_images().images]
+    temple, flower = load_sample_images().images
+    others = {name: getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}
+    return {name: np.asarray(pixels) for name, pixels in {"temple": temple, "flower": flower, **others}.items()}
 
 
 def patches(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -79,10 +83,11 @@ def patches(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     overlapping by half, and of the rest, side by side. No pixel is in both.
     """
     train, test = [], []
-    for photograph in photographs():
+    for photograph in photographs().values():
         pixels = np.asarray(photograph.transpose(2, 0, 1) / np.float32(255), np.float32)
-        train += _tiles(pixels[:, :, :_SPLIT], size, size // 2)
-        test += _tiles(pixels[:, :, _SPLIT:], size, size)
+        split = pixels.shape[2] * 3 // 4
+        train += _tiles(pixels[:, :, :split], size, size // 2)
+        test += _tiles(pixels[:, :, split:], size, size)
     return np.stack(train), np.stack(test)
 
 

@@ -72,7 +72,8 @@ def look(
     device, threads = pick_device(config.training.device), torch.get_num_threads()
     torch.set_num_threads(config.training.threads or threads)
     try:
-        content, style = (_picture(pixels, size).to(device) for pixels in photographs())
+        pictures = photographs()
+        content, style = (_picture(pictures[name], size).to(device) for name in ("temple", "flower"))
         net, began = extractor(network, config.seed, residual=residual).to(device), time.perf_counter()
         with exact_kernels():
             if settled:

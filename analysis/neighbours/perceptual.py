@@ -38,7 +38,7 @@ this laboratory began with quote them [2nd]; another task than ours, no target. 
 number."""
 
 _NUMBERS = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim", "miou", "right", "relative", "rmse")
-_ASKED = ("amount", "steps", "size", "images", "batch")
+_ASKED = ("steps", "size", "images", "batch")
 _SCORES = {
     "super-resolution": {"psnr": ("PSNR, dB", ".2f", 1), "ssim": ("SSIM", ".3f", 1)},
     "segmentation": {"miou": ("mIoU, %", ".1f", 100), "right": ("pixels right, %", ".1f", 100)},
@@ -72,7 +72,7 @@ class _Asked(File):
 class Training(Made):
     """Of perceptual-DIGEST.json. unavailable: why it could not be; diverged: at which step the loss overflowed."""
 
-    version: Literal[1]
+    version: Literal[2]
     run: str
     asked: _Asked
     scores: dict[str, float] | None
@@ -80,8 +80,10 @@ class Training(Made):
     unavailable: str | None
 
 
-def label(loss: Loss) -> str:
-    """One loss, one label: what sets it apart from a random VGG-19's of He's weights."""
+def label(loss: Loss, amount: float = 1.0) -> str:
+    """One loss, one label: what sets it apart from a random VGG-19's of He's weights, as much as the pixels'."""
+    if amount != 1.0:
+        return f"amount {amount:g}"
     if loss.pretrained is not None:
         return f"pretrained {loss.pretrained}"
     if loss.network is not None:
@@ -105,8 +107,8 @@ def read(trials: Sequence[Kept]) -> pd.DataFrame | None:
 
 def _order(facts: Training) -> tuple[Any, ...]:
     """Task by task, the three losses that all have first, then grid by grid, scales falling."""
-    name, asked = label(facts.asked.loss), facts.asked
-    firsts, grids = (_PIXEL, RANDOM, _PRETRAINED), ("weights", "blocks", "kernel", "network")
+    name, asked = label(facts.asked.loss, facts.asked.amount), facts.asked
+    firsts, grids = (_PIXEL, RANDOM, _PRETRAINED), [grid for grid, *_ in _ALSO]
     grid, _, value = name.partition(" ")
     kind, _, scale = value.partition(":")
     place = firsts.index(name) if name in firsts else 3 + (grids.index(grid) if grid in grids else 9)
@@ -119,7 +121,8 @@ def _row(trial: Kept, facts: Training) -> dict[str, Any]:
     return {
         "seed": trial.config.seed,
         "task": asked.task,
-        "loss": label(asked.loss),
+        "loss": label(asked.loss, asked.amount),
+        "amount": asked.amount,
         "width": asked.loss.width,
         **fields(asked, _ASKED),
         **{name: scores.get(name) for name in _NUMBERS},
@@ -130,6 +133,7 @@ def _row(trial: Kept, facts: Training) -> dict[str, Any]:
 
 # Losses that stand in a grid under another name, as one of its values.
 _ALSO = (
+    ("amount", RANDOM, "amount 1"),
     ("weights", RANDOM, "weights he"),
     ("blocks", "", ""),
     ("kernel", "blocks 11111", "kernel 3"),

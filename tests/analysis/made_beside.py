@@ -60,7 +60,7 @@ def write_perceptual(out: Path, *, steps: int = 3, losses: tuple[dict[str, Any],
     for task, scores in SCORES.items():
         for loss in losses:
             asked = {"task": task, "loss": loss, "steps": steps, "size": 16, "images": 8, "batch": 8, "amount": 1.0}
-            facts = {"scores": scores, "diverged": None, "unavailable": None, "train_seconds": 0.1}
+            facts = {"version": 2, "scores": scores, "diverged": None, "unavailable": None, "train_seconds": 0.1}
             path = stage(out, run, "perceptual", asked, facts)
     return path.parent
 

@@ -146,8 +146,8 @@ def test_what_was_made_otherwise_is_not_averaged(tmp_path):
     write_perceptual(tmp_path, steps=9)
     (tmp_path / "perceptual").rename(tmp_path / "kept")
     made = alone(read([tmp_path]))
-    assert "Shown: amount 1.0, steps 9, size 16, images 8, batch 8. 3 rows of other settings" in made.page
-    assert len(csv(made, "perceptual.csv")) == 9 and csv(made, "perceptual_grids.csv")["n"].tolist() == [1] * 4
+    assert "Shown: steps 9, size 16, images 8, batch 8. 3 rows of other settings" in made.page
+    assert len(csv(made, "perceptual.csv")) == 9 and csv(made, "perceptual_grids.csv")["n"].tolist() == [1] * 5
 
 
 def test_a_copied_run_counts_once(lab, made, tmp_path):

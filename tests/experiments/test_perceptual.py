@@ -55,10 +55,19 @@ def test_scenes_are_consistent():
 
 def test_no_pixel_is_in_both_parts(monkeypatch):
     columns = np.broadcast_to((np.arange(640) // 3)[None, :, None], (427, 640, 3)).astype(np.uint8)
-    monkeypatch.setattr(made, "photographs", lambda: [columns])
+    monkeypatch.setattr(made, "photographs", lambda: {"columns": columns})
     train, test = made.patches(48)
     assert (
         train.max() < test.min() and train.shape[1:] == test.shape[1:] == (3, 48, 48) and len(train) > 3 * len(test)
+    )
+
+
+def test_photographs_are_in_colour_and_differ_from_each_other():
+    shapes = {name: pixels.shape for name, pixels in made.photographs().items()}
+    assert len(shapes) == 6 and len(set(shapes.values())) == 4
+    assert all(
+        shape[2] == 3 and pixels.dtype == np.uint8
+        for shape, pixels in zip(shapes.values(), made.photographs().values(), strict=True)
     )
 
 
@@ -92,6 +101,10 @@ def test_networks_predict_maps_of_the_right_size_from_the_seeds_values():
         first = next(net.parameters()).clone()
         assert net(torch.rand(2, 3, 12, 11)).shape == shape
         assert torch.equal(first, next(begun(net, 3).parameters())) and not (first == 0).any()
+    with torch.device("meta"):
+        net = SRResNet()
+    small = torch.rand(2, 3, 12, 12)
+    assert (begun(net, 3)(small) - enlarged(small)).abs().max() < 0.02  # training begins at bicubic enlargement
     assert enlarged(reduced(torch.full((1, 3, 16, 16), 0.5))).allclose(torch.tensor(0.5))
 
 
@@ -144,11 +157,11 @@ def test_pretrained_weights_are_read(tmp_path, monkeypatch):
 
 def test_tables(tmp_path):
     stages = [stage("segmentation", loss) for loss in ({}, random(4), random(4, weights="xavier"))]
-    trial = performed(tmp_path, *stages)
+    trial = performed(tmp_path, *stages, stage("segmentation", random(4), amount=10.0))
     written = neighbour_files("perceptual", [trial], "the command")
     assert set(written) == {"perceptual.csv", "grids.csv", "perceptual.png", "perceptual.svg"}
     rows = list(csv.DictReader(io.StringIO(written["perceptual.csv"].decode())))
-    assert [row["loss"] for row in rows] == ["pixel alone", "blocks 22444", "weights xavier"]
+    assert [row["loss"] for row in rows] == ["pixel alone", "blocks 22444", "amount 10", "weights xavier"]
     assert {row["command"] for row in rows} == {"the command"} and all(row["torch"] for row in rows)
     table = {(row["grid"], row["loss"]): row for row in csv.DictReader(io.StringIO(written["grids.csv"].decode()))}
     assert float(table["weights", "weights xavier"]["slides_miou_percent"]) == 69.8
@@ -158,7 +171,6 @@ def test_tables(tmp_path):
 
 
 def test_every_published_number_has_its_run():
-    labels = {label(Loss(**each.options["loss"])) for each in EXPERIMENT.stages_of("cpu")}
-    assert SLIDES.keys() - labels <= {"kernel 3"} and len(EXPERIMENT.stages_of("cpu")) == len(
-        {str(each.options) for each in EXPERIMENT.stages_of("cpu")}
-    )
+    stages = [each.options for each in EXPERIMENT.stages_of("cpu")]
+    assert SLIDES.keys() - {label(Loss(**each["loss"]), each["amount"]) for each in stages} <= {"kernel 3"}
+    assert len(stages) == len({str(each) for each in stages})
