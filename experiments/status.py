@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -58,6 +59,7 @@ class Board:
     def __init__(self, trials: Sequence[Trial]):
         self._trials = {trial.id: trial for trial in trials}
         self._metrics = {trial.id: Metrics(trial.folder.path / "metrics.jsonl") for trial in trials}
+        self._paces = {trial.id: Pace() for trial in trials if FIT not in trial.stages}
         self.rows: dict[str, Row] = {}
         for trial in trials:
             config, fits = trial.config, FIT in trial.stages
@@ -73,8 +75,9 @@ class Board:
             self._look(self._trials[name], self.rows[name], name in known)
         means = self._means()
         for row in self.rows.values():
-            if row.state != "done" and row.epoch and row.seconds:
-                row.left = row.seconds * (1 - row.epoch / row.epochs)
+            if row.state != "done" and row.seconds:
+                share = row.epoch / row.epochs if row.epoch else row.answered / row.stages
+                row.left = row.seconds * (1 - share)
             elif row.state != "done":
                 row.left = means.get((row.network, row.group))
 
@@ -92,6 +95,8 @@ class Board:
             failure = trial.folder.failure()
             row.state = "waiting" if failure is None else "failed"
         row.reason = str(failure.get("reason", "")) if failure else ""
+        if (pace := self._paces.get(trial.id)) is not None:
+            row.seconds = pace.whole(row)
         if row.state == "done" and (result := trial.folder.result()) is not None:
             row.epoch, row.left, row.seconds = row.epochs, None, seconds_of(result)
             row.top1 = _number(result, "test", "top1")
@@ -124,6 +129,27 @@ class Board:
                     took.setdefault((row.network, row.group), []).append(row.seconds)
             found |= {key: sum(values) / len(values) for key, values in took.items()}
         return found
+
+
+@dataclass
+class Pace:
+    """Of the stages of a trial that fits nothing, as they were answered under the eyes of one board."""
+
+    _since: float | None = None  # when it was first seen to run, by the clock
+    _before: int = 0  # answered by then
+    _answered: int = 0  # by the last look
+    _whole: float | None = None
+
+    def whole(self, row: Row) -> float | None:
+        """Seconds that all its stages take at this pace; None until one was answered while it ran."""
+        if self._since is not None and row.answered > self._answered:
+            self._whole = (time.monotonic() - self._since) * row.stages / (row.answered - self._before)
+        elif row.state == "running" and self._since is None:
+            self._since, self._before = time.monotonic(), row.answered
+        elif row.state != "running":
+            self._since = None
+        self._answered = row.answered
+        return self._whole
 
 
 @dataclass

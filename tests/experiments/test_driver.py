@@ -16,7 +16,7 @@ from rich.console import Console
 from bnonly.cli import main
 from experiments import driver, grid
 from experiments.grid import Stage
-from experiments.status import Board, Metrics, clock
+from experiments.status import Board, Metrics, Pace, Row, clock
 from experiments.watch import cells
 from tests.experiments import stub_grid
 from tests.warm import Warm
@@ -367,3 +367,23 @@ def test_a_drawing_of_ones_own(tmp_path):
     assert run(tmp_path, "--set", "data.path=/secret", "--set", "training.epochs=7") == 0
     command = "bnonly experiment run stub --preset smoke --set data.path=DATA --set training.epochs=7"
     assert (tmp_path / "stub" / "own.txt").read_text() == f"2 by {command}"
+
+
+def test_time_left_of_trials_that_fit_nothing_is_by_their_stages(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("experiments.status.time.monotonic", lambda: now[0])
+    row, pace, said = Row("a", "", "", 0, 1, stages=4), Pace(), []
+    for state, answered, later in [
+        ("waiting", 1, 50),  # an earlier session's
+        ("running", 1, 10),
+        ("running", 2, 10),
+        ("running", 2, 20),
+        ("running", 3, 30),
+        ("waiting", 3, 100),  # stopped: this time does not count
+        ("running", 3, 8),
+        ("done", 4, 0),
+    ]:
+        row.state, row.answered = state, answered
+        said.append(pace.whole(row))
+        now[0] += later
+    assert said == [None, None, 40, 40, 80, 80, 80, 32]
