@@ -1,6 +1,6 @@
 """The tasks of `style`: statistics of a random network's features, and a picture painted by them. Without torch until
 then. Each leaves NAME-DIGEST.json in the trial's folder, DIGEST being that of the stage's options; a painting also
-NAME-DIGEST.png.
+NAME-DIGEST.png, and the two photographs at its size.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1  # of the files
+PHOTOGRAPHS = {"content": "temple", "style": "flower"}
 
 
 def place(folder: RunFolder, options: Mapping[str, Any]) -> Path:
@@ -57,7 +58,7 @@ def look(
 ) -> None:
     """Statistics of the features at the end of every stage for both pictures, and, of steps above 0, a painting.
 
-    The content is scikit-learn's photograph of a temple, the style that of a flower.
+    The content is scikit-learn's photograph of a temple, the style that of a flower, the centre of each.
     """
     import torch
 
@@ -73,7 +74,7 @@ def look(
     torch.set_num_threads(config.training.threads or threads)
     try:
         pictures = photographs()
-        content, style = (_picture(pictures[name], size).to(device) for name in ("temple", "flower"))
+        given = content, style = [_picture(pictures[name], size).to(device) for name in PHOTOGRAPHS.values()]
         net, began = extractor(network, config.seed, residual=residual).to(device), time.perf_counter()
         with exact_kernels():
             if settled:
@@ -90,24 +91,30 @@ def look(
     if png is None:
         write_atomically(path, text)
     else:
-        write_together({path.with_suffix(".png"): png, path: text})
+        own = {folder.path / f"{name}-{size}.png": _png(each) for name, each in zip(PHOTOGRAPHS, given, strict=True)}
+        write_together({**own, path.with_suffix(".png"): png, path: text})
 
 
 def _painted(
     net: nn.Module, content: Tensor, style: Tensor, smooth: bool, steps: int
 ) -> tuple[bytes | None, list[float] | None]:
     """The picture's file and the losses; nothing where it is not asked for, no picture where no loss can be had."""
-    from PIL import Image
-
     from bnonly.features.style import How, transfer
 
     if not steps:
         return None, None
     painted, losses = transfer(net, content, style, How(smooth="softmax" if smooth else "none"), steps, quiet=True)
+    return _png(painted), losses
+
+
+def _png(picture: Tensor) -> bytes:
+    """[1, 3, H, W] in [0, 1] as a file."""
+    from PIL import Image
+
     file = io.BytesIO()
-    pixels = (painted[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    pixels = (picture[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue(), losses
+    return file.getvalue()
 
 
 def _picture(pixels: Any, size: int) -> torch.Tensor:

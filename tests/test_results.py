@@ -79,6 +79,18 @@ def test_the_table_of_shifts_is_that_of_the_runs():
         assert row == [label, one.group, one.antialias, f"{100 * one.test_top1:.1f}", consistency]
 
 
+def test_the_table_of_random_features_is_that_of_the_runs():
+    _, *rows = _shown("docs/style.md", "found")
+    table = pd.read_csv(RESULTS / "style" / "statistics.csv")
+    kinds = dict(list(table.groupby("kind")))
+    assert len(rows) == len(kinds)
+    for kind, *values in rows:
+        ends = [own for depth, own in kinds[kind].groupby("depth") if depth in (1, kinds[kind]["depth"].max())]
+        plain, smooth = ([own[own["smooth"] == asked] for own in ends] for asked in (False, True))
+        assert values[:2] == [f"{own['max'].mean():.1f}" for own in plain]
+        assert values[2:] == [f"{own['entropy'].mean():.2f}" for own in (*plain, *smooth)]
+
+
 def test_pictures_that_documents_show_are_there():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text()):

@@ -19,7 +19,8 @@ _PANELS = {
     "gram_max": ("Gram matrix", "maximum"),
     "gram_entropy": ("Gram matrix", "entropy / log n"),
 }
-_LABELS = 1.6  # inches beside the paintings
+_LABELS, _HEAD, _GAP = 1.6, 0.3, 0.08  # inches: beside the paintings, above them, and between two
+_DPI = 130  # of the file: a small painting is not blown up
 _MARKERS = "osD^vP*X<>ph"
 
 
@@ -58,24 +59,33 @@ def by_layer(table: pd.DataFrame) -> Drawing:
     return Drawing(figure, caption, over_seeds(own, ["kind", "depth"], "entropy"))
 
 
-def sheet(pictures: Mapping[tuple[str, bool], Image]) -> Figure:
-    """Paintings, a row a kind of network: features as they are on the left, smoothed by softmax on the right."""
+def sheet(pictures: Mapping[tuple[str, bool], Image], photographs: Mapping[str, Image]) -> Figure:
+    """Paintings, a row a kind of network: features as they are on the left, smoothed by softmax on the right; above
+    them the photographs that there are, content and style.
+    """
     kinds = list(dict.fromkeys(kind for kind, _ in pictures))
-    side, gap = 1.6, 0.08
-    figure = plt.figure(figsize=(_LABELS + 2 * (side + gap), 0.3 + len(kinds) * (side + gap)))
-    wide, high = figure.get_size_inches()
-    for row, kind in enumerate(kinds):
-        bottom = high - 0.3 - (row + 1) * (side + gap)
-        figure.text(
-            0.1 / wide, (bottom + side / 2) / high, plain(kind).replace(", ", "\n"), va="center", fontsize="small"
-        )
-        for column, smooth in enumerate((False, True)):
-            at = ((_LABELS + column * (side + gap)) / wide, bottom / high, side / wide, side / high)
-            axes = figure.add_axes(at, label=f"{kind} {smooth}")
-            axes.set_axis_off()
-            if (picture := pictures.get((kind, smooth))) is not None:
-                axes.imshow(picture)
-    for column, words in enumerate(("as they are", "softmax")):
-        left = _LABELS + column * (side + gap) + side / 2
-        figure.text(left / wide, 1 - 0.18 / high, words, ha="center", va="center", fontsize="small")
+    painted = [(kind, [pictures.get((kind, smooth)) for smooth in (False, True)]) for kind in kinds]
+    blocks = [(("as they are", "softmax"), painted)]
+    if photographs:
+        heads = ("content", "style")
+        blocks.insert(0, (heads, [("photographs", [photographs.get(head) for head in heads])]))
+    side = min(1.6, max(1.0, max(picture.width for picture in pictures.values()) / _DPI))
+    rows = sum(len(own) for _, own in blocks)
+    wide, high = _LABELS + 2 * (side + _GAP), len(blocks) * _HEAD + rows * (side + _GAP)
+    figure, top = plt.figure(figsize=(wide, high)), high
+    for heads, own in blocks:
+        for column, words in enumerate(heads):
+            left = _LABELS + column * (side + _GAP) + side / 2
+            figure.text(left / wide, (top - 0.6 * _HEAD) / high, words, ha="center", va="center", fontsize="small")
+        top -= _HEAD
+        for name, shown in own:
+            top -= side + _GAP
+            words = plain(name).replace(", ", "\n")
+            figure.text(0.1 / wide, (top + side / 2) / high, words, va="center", fontsize="small")
+            for column, picture in enumerate(shown):
+                at = ((_LABELS + column * (side + _GAP)) / wide, top / high, side / wide, side / high)
+                axes = figure.add_axes(at, label=f"{name} {column}")
+                axes.set_axis_off()
+                if picture is not None:
+                    axes.imshow(picture)
     return figure

@@ -22,6 +22,7 @@ from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown, largest, ma
 FILE = re.compile(r"style-[0-9a-f]{10}\.json")
 _ASKED = ("network", "residual", "settled", "smooth", "size", "steps")
 _SETTING = ("size", "steps")
+PHOTOGRAPHS = ("content", "style")
 _LARGEST, _KEPT = 4096, 512  # pixels a side, of a painting on the disk and here
 
 
@@ -57,17 +58,19 @@ class Looked(Made):
 @dataclass(frozen=True)
 class Styles:
     """layers: a row a network, seed, smoothing and stage. paintings: a row a painting. pictures: the first seed's, by
-    size and steps, then kind and smoothing."""
+    size and steps, then kind and smoothing. photographs: what they began with, by size and name."""
 
     layers: pd.DataFrame
     paintings: pd.DataFrame
     pictures: dict[tuple[int, int], dict[tuple[str, bool], Image.Image]]
+    photographs: dict[int, dict[str, Image.Image]]
 
 
 def read(trials: Sequence[Kept]) -> Styles | None:
     """None where nothing is done; a painting that is no picture is left out and said."""
     layers, paintings = [], []
     pictures: dict[tuple[int, int], dict[tuple[str, bool], Image.Image]] = {}
+    photographs: dict[int, dict[str, Image.Image]] = {}
     for trial in trials:
         for name, facts in _done(trial):
             head, tail = _head(trial, facts.asked), trial.own_provenance(facts)
@@ -78,12 +81,23 @@ def read(trials: Sequence[Kept]) -> Styles | None:
                 ends = {"loss_at_content": facts.losses[0], "loss": facts.losses[-1]}
                 paintings.append(head | ends | tail)
                 own = pictures.setdefault((facts.asked.size, facts.asked.steps), {})
-                if (key := (head["kind"], facts.asked.smooth)) not in own:
-                    if (picture := _picture(trial.bytes_of(_painting(name)))) is None:
-                        trial.odd.append(f"{trial.path / _painting(name)} is no picture that can be shown")
-                    else:
-                        own[key] = picture
-    return Styles(pd.DataFrame(layers), pd.DataFrame(paintings), pictures) if layers else None
+                key = (head["kind"], facts.asked.smooth)
+                if key not in own and (picture := _shown(trial, _painting(name))) is not None:
+                    own[key] = picture
+                if (size := facts.asked.size) not in photographs:
+                    files = {
+                        what: f"{what}-{size}.png" for what in PHOTOGRAPHS if f"{what}-{size}.png" in trial.files
+                    }
+                    taken = {what: _shown(trial, file) for what, file in files.items()}
+                    photographs[size] = {what: picture for what, picture in taken.items() if picture is not None}
+    return Styles(pd.DataFrame(layers), pd.DataFrame(paintings), pictures, photographs) if layers else None
+
+
+def _shown(trial: Kept, name: str) -> Image.Image | None:
+    """A picture of the trial's folder; one that is none is said."""
+    if (picture := _picture(trial.bytes_of(name))) is None:
+        trial.odd.append(f"{trial.path / name} is no picture that can be shown")
+    return picture
 
 
 def _done(trial: Kept) -> list[tuple[str, Looked]]:
@@ -142,11 +156,11 @@ def show(found: Styles) -> Shown:
     if pictures := found.pictures.get((size, steps)):
         kinds = list(dict.fromkeys(plain(kind) for kind, _ in pictures))
         caption = (
-            f"{steps} steps of L-BFGS from the photograph of a temple towards the style of a flower, {size} pixels a "
-            "side, the first seed. Left: features as they are. Right: smoothed by a softmax over each layer."
+            f"{steps} steps of L-BFGS from the photograph of a temple (the content) towards the style of a flower, "
+            f"{size} pixels a side, the first seed; features as they are, or smoothed by a softmax over each layer."
         )
         alt = f"Contact sheet of paintings, a row a network, from above: {'; '.join(kinds)}. {caption}"
-        parts.insert(0, Part("Contact sheet", "sheet", Sheet(sheet(pictures), alt, caption)))
+        parts.insert(0, Part("Contact sheet", "sheet", Sheet(sheet(pictures, found.photographs[size]), alt, caption)))
     text = [
         "Pictures painted by the Gram matrices of random networks' features (Gatys et al., CVPR 2016), with and "
         "without the softmax of Wang, Li and Vasconcelos (CVPR 2021). Losses of the two are not comparable. Maximum "
