@@ -8,13 +8,14 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from experiments.drawing import neighbour_files
 from experiments.engines import Job
 from experiments.grid import PRESETS, Trial, trials
 from experiments.status import Board, is_done
 from experiments.style import EXPERIMENT, stages
-from experiments.style_runs import found, place
+from experiments.style_runs import _picture, found, place
 from experiments.watch import HEADS, cells
 from experiments.work import perform
 
@@ -37,6 +38,10 @@ def test_stages_are_answered_by_facts_and_picture(trial):
     assert [row["layer"] for row in facts["statistics"]] == [f"relu{s}_{n}" for s, n in enumerate((1, 1, 2, 2, 2), 1)]
     with Image.open(place(trial.folder, first).with_suffix(".png")) as picture:
         assert picture.size == (48, 48)
+    for name, photograph in zip(("content-48.png", "style-48.png"), load_sample_images().images, strict=True):
+        with Image.open(trial.folder.path / name) as kept:
+            error = np.asarray(kept, float) - np.asarray(_picture(photograph, 48)[0].permute(1, 2, 0)) * 255
+        assert abs(error).max() <= 0.5
     picture = place(trial.folder, first).with_suffix(".png")
     kept = picture.read_bytes()
     picture.unlink()
