@@ -49,6 +49,19 @@ def test_the_readmes_table_is_that_of_the_runs():
     assert shown == {(run.label, run.group): f"{100 * run.top1:.1f}" for run in runs.itertuples()}
 
 
+def test_the_readmes_sentence_on_the_papers_schedule_is_that_of_the_runs():
+    said = re.search(
+        r"(\w+) seeds\s+of ResNet-14 with bn\s+reach ([\d.]+) %.*?, (\d+) % of\s+their gammas are below 0.01",
+        (ROOT / "README.md").read_text(),
+        re.DOTALL,
+    )
+    runs = pd.read_csv(RESULTS / "paper" / "depth" / "runs.csv")
+    own = runs[(runs["label"] == "ResNet-14") & (runs["group"] == "bn")]
+    count = ("no", "one", "two", "three", "four", "five")[len(own)]
+    means = f"{100 * own['top1'].mean():.1f}", f"{100 * own['gamma_below_0.01'].mean():.0f}"
+    assert said is not None and said.groups() == (count, *means)
+
+
 def test_the_table_of_speeds_is_that_of_the_trials():
     heads, *rows = _shown("docs/speed.md", "reached")
     table = pd.read_csv(RESULTS / "speed" / "speed.csv")
