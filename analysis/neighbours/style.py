@@ -22,7 +22,7 @@ from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown, largest, ma
 FILE = re.compile(r"style-[0-9a-f]{10}\.json")
 _ASKED = ("network", "residual", "settled", "smooth", "size", "steps")
 _SETTING = ("size", "steps")
-PHOTOGRAPHS = ("content", "style")
+PHOTOGRAPHS = ("content", "style")  # that paintings begin with
 _LARGEST, _KEPT = 4096, 512  # pixels a side, of a painting on the disk and here
 
 
@@ -85,11 +85,7 @@ def read(trials: Sequence[Kept]) -> Styles | None:
                 if key not in own and (picture := _shown(trial, _painting(name))) is not None:
                     own[key] = picture
                 if (size := facts.asked.size) not in photographs:
-                    files = {
-                        what: f"{what}-{size}.png" for what in PHOTOGRAPHS if f"{what}-{size}.png" in trial.files
-                    }
-                    taken = {what: _shown(trial, file) for what, file in files.items()}
-                    photographs[size] = {what: picture for what, picture in taken.items() if picture is not None}
+                    photographs[size] = _photographs(trial, size)
     return Styles(pd.DataFrame(layers), pd.DataFrame(paintings), pictures, photographs) if layers else None
 
 
@@ -98,6 +94,13 @@ def _shown(trial: Kept, name: str) -> Image.Image | None:
     if (picture := _picture(trial.bytes_of(name))) is None:
         trial.odd.append(f"{trial.path / name} is no picture that can be shown")
     return picture
+
+
+def _photographs(trial: Kept, size: int) -> dict[str, Image.Image]:
+    """Those that the trial's folder holds, by name."""
+    files = {name: f"{name}-{size}.png" for name in PHOTOGRAPHS}
+    shown = {name: _shown(trial, file) for name, file in files.items() if file in trial.files}
+    return {name: picture for name, picture in shown.items() if picture is not None}
 
 
 def _done(trial: Kept) -> list[tuple[str, Looked]]:
