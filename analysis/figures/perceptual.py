@@ -37,12 +37,11 @@ def gains(table: pd.DataFrame, grids: pd.DataFrame) -> Drawing:
     """A panel a task, with the losses that all have; then a panel a grid of segmentation.
 
     table: a row a training, with columns task, loss, seed, steps and the scores. grids: a row a loss, with columns
-    grid, loss, miou, sd. Raises NoData.
+    grid, loss, gain, gain_sd. Raises NoData.
     """
     if table.empty:
         raise NoData("nothing was trained; `bnonly experiment run perceptual` does it")
     shown = [grid for grid in _GRIDS if (grids.get("grid", pd.Series(dtype=str)) == grid).sum() > 1]
-    pixel = table[(table["task"] == "segmentation") & (table["loss"] == "pixel alone")]["miou"].mean()
     with styled():
         figure, places = panels(len(_TASKS) + len(shown))
         for axes, (task, score, words) in zip(places, _TASKS, strict=False):
@@ -58,9 +57,9 @@ def gains(table: pd.DataFrame, grids: pd.DataFrame) -> Drawing:
             title(axes, task)
         for axes, grid in zip(places[len(_TASKS) :], shown, strict=True):
             own = grids[grids["grid"] == grid].reset_index(drop=True)
-            axes.errorbar(own.index, own["miou"], own["sd"], fmt="o", color="#d55e00", markersize=4, capsize=2)
-            axes.axhline(pixel, **_BESIDE)
-            _ticks(axes, [str(loss).removeprefix(f"{grid} ") for loss in own["loss"]], "mIoU")
+            axes.errorbar(own.index, own["gain"], own["gain_sd"], fmt="o", color="#d55e00", markersize=4, capsize=2)
+            axes.axhline(0, **_BESIDE)
+            _ticks(axes, [str(loss).removeprefix(f"{grid} ") for loss in own["loss"]], "gain of mIoU")
             title(axes, f"segmentation by {_GRIDS[grid]}")
         arrange(figure, places, below=0.6, left=0.85, legend="none")
     seeds = int(table.groupby(["task", "loss"])["seed"].nunique().max())
@@ -68,8 +67,8 @@ def gains(table: pd.DataFrame, grids: pd.DataFrame) -> Drawing:
     caption = (
         f"Small networks trained for {steps} steps, {seeds} seed{'s' * (seeds > 1)}. By task: a point a seed, a bar "
         "at the mean; behind random vgg19 what its loss counts beside the pixels', 1 unless said; dashed, bicubic "
-        "enlargement. Grids: mean and one sample standard deviation; dashed, the loss by pixel alone; a loss without "
-        "a point diverged."
+        "enlargement. Grids: gain over the loss by pixel alone with the same seed, mean and one sample standard "
+        "deviation; a loss without a point diverged."
     )
     return Drawing(figure, caption, table)
 

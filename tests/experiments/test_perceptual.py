@@ -167,6 +167,9 @@ def test_tables(tmp_path):
     assert float(table["weights", "weights xavier"]["slides_miou_percent"]) == 69.8
     assert float(table["weights", "weights he"]["slides_miou_percent"]) == 71.25
     assert float(table["weights", "weights he"]["miou"]) == float(rows[1]["miou"])
+    gain = float(rows[1]["miou"]) - float(rows[0]["miou"])
+    assert float(table["weights", "weights he"]["gain"]) == pytest.approx(gain) and gain
+    assert float(table["none", "pixel alone"]["gain"]) == 0
     assert neighbour_files("perceptual", [Trial(trial.config, ())], "") == {}
 
 
