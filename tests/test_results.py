@@ -15,6 +15,11 @@ RESULTS = ROOT / "experiments" / "results"
 TABLES = sorted(RESULTS.rglob("*.csv"))
 RUNS = sorted(RESULTS.rglob("runs.csv"))
 _TRIAL = ["network", "group"]
+_SCORES = (
+    ("super-resolution", "psnr", 1, ".2f"),
+    ("segmentation", "miou", 100, ".1f"),
+    ("depth", "relative", 1, ".3f"),
+)
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: str(path.relative_to(RESULTS)))
@@ -33,12 +38,12 @@ def test_every_run_says_how_it_was_made(path):
     assert table["command"].str.startswith(f"bnonly experiment run {path.parent.name} ").all()
 
 
-def _shown(document: str, name: str) -> list[list[str]]:
+def _shown(document: str, name: str, first: str = "network") -> list[list[str]]:
     """Of a document's table between markers all cells, the heads first."""
     block = (ROOT / document).read_text().split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->")[0]
     lines = block.strip().splitlines()
     heads, _, *rows = [[cell.strip(" `%") for cell in line.strip("|").split("|")] for line in lines]
-    assert {len(row) for row in rows} == {len(heads)} and heads[0] == "network"
+    assert {len(row) for row in rows} == {len(heads)} and heads[0] == first
     return [heads, *rows]
 
 
@@ -102,6 +107,23 @@ def test_the_table_of_random_features_is_that_of_the_runs():
         plain, smooth = ([own[own["smooth"] == asked] for own in ends] for asked in (False, True))
         assert values[:2] == [f"{own['max'].mean():.1f}" for own in plain]
         assert values[2:] == [f"{own['entropy'].mean():.2f}" for own in (*plain, *smooth)]
+
+
+def test_the_tables_of_perceptual_losses_are_those_of_the_runs():
+    _, *rows = _shown("docs/perceptual.md", "tasks", "loss")
+    table = pd.read_csv(RESULTS / "perceptual" / "perceptual.csv")
+    for loss, *values in rows:
+        own = dict(list(table[table["loss"] == loss].groupby("task")))
+        for (task, score, scale, form), value in zip(_SCORES, values, strict=True):
+            kept = scale * own[task][score]
+            assert value == f"{kept.mean():{form}} ± {kept.std():{form}}", (loss, task)
+    _, *rows = _shown("docs/perceptual.md", "grids", "loss")
+    table = pd.read_csv(RESULTS / "perceptual" / "grids.csv").drop_duplicates("loss").set_index("loss")
+    for loss, gain, published in rows:
+        own = table.loc[loss]
+        kept = "diverged" if own["diverged"] else f"{100 * own['gain']:+.1f} ± {100 * own['gain_sd']:.1f}"
+        beside = own["slides_miou_percent"] - table.loc["pixel alone", "slides_miou_percent"]
+        assert (gain, published) == (kept, "-" if pd.isna(beside) else f"{beside:+.2f}"), loss
 
 
 def test_pictures_that_documents_show_are_there():
