@@ -37,6 +37,7 @@ COLOURS = {
     "norm": "#332288",
     "none": "#666666",
 }
+DPI = 130  # of a PNG
 _SPARE = ("#44AA99", "#117733", "#AA4499", "#88CCEE", "#999933", "#CC6677")
 _MARKERS = {
     "all": "s",
@@ -145,7 +146,7 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     laid_out(figure)
     with styled(), _unknown_letters_are_the_readers():
-        figure.savefig(file, format="png", dpi=130)
+        figure.savefig(file, format="png", dpi=DPI)
     return file.getvalue()
 
 

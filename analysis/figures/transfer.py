@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL.Image import Image
 
 from analysis.figures.drawing import Drawing, NoData, arrange, line, over_seeds, panels, title
-from analysis.figures.style import plain, styled
+from analysis.figures.style import DPI, plain, styled
 
 _PANELS = {
     "max": ("activations", "maximum"),
@@ -20,7 +20,6 @@ _PANELS = {
     "gram_entropy": ("Gram matrix", "entropy / log n"),
 }
 _LABELS, _HEAD, _GAP = 1.6, 0.3, 0.08  # inches: beside the paintings, above them, and between two
-_DPI = 130  # of the file: a small painting is not blown up
 _MARKERS = "osD^vP*X<>ph"
 
 
@@ -61,15 +60,16 @@ def by_layer(table: pd.DataFrame) -> Drawing:
 
 def sheet(pictures: Mapping[tuple[str, bool], Image], photographs: Mapping[str, Image]) -> Figure:
     """Paintings, a row a kind of network: features as they are on the left, smoothed by softmax on the right; above
-    them the photographs that there are, content and style.
+    them the photographs that they began with, under their names.
     """
     kinds = list(dict.fromkeys(kind for kind, _ in pictures))
     painted = [(kind, [pictures.get((kind, smooth)) for smooth in (False, True)]) for kind in kinds]
     blocks = [(("as they are", "softmax"), painted)]
     if photographs:
-        heads = ("content", "style")
-        blocks.insert(0, (heads, [("photographs", [photographs.get(head) for head in heads])]))
-    side = min(1.6, max(1.0, max(picture.width for picture in pictures.values()) / _DPI))
+        blocks = [(tuple(photographs), [("photographs", list(photographs.values()))]), *blocks]
+    side = min(
+        1.6, max(1.0, max(picture.width for picture in pictures.values()) / DPI)
+    )  # a small one is not blown up
     rows = sum(len(own) for _, own in blocks)
     wide, high = _LABELS + 2 * (side + _GAP), len(blocks) * _HEAD + rows * (side + _GAP)
     figure, top = plt.figure(figsize=(wide, high)), high
