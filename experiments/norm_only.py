@@ -34,7 +34,7 @@ RATES = {
     "adam": By(smoke=(0.003, 0.03), cpu=(0.001, 0.003, 0.01, 0.03), paper=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
 }
 HOLDOUT = By(smoke=300, cpu=5000, paper=5000)
-SEEDS = By(smoke=1, cpu=1, paper=3)  # of the best rate; the sweep has seed 0 alone
+SEEDS = By(smoke=1, cpu=3, paper=3)  # of the best rate; the sweep has seed 0 alone
 # Epochs, and those of them that warm up.
 EPOCHS = By(smoke=(2, 0.2), cpu=(3, 0.3), paper=(100, 10.0))
 

@@ -14,7 +14,7 @@ EPS = 1e-6
 
 def tokens(stem: Conv2d, x: Tensor) -> Tensor:
     """Images [N, 3, H, W] -> one token a patch, row by row: [N, H W / patch^2, width]."""
-    return stem(x).flatten(2).transpose(1, 2)
+    return stem(x).flatten(2).transpose(1, 2).contiguous()  # or every LayerNorm would copy its input
 
 
 def positions(rows: int, columns: int, width: int) -> Tensor:

@@ -29,7 +29,18 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, count, width = x.shape
         q, k, v = self.qkv(x).view(batch, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        return self.proj(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, count, width))
+        return self.proj(_attend(q, k, v).transpose(1, 2).reshape(batch, count, width))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(width)) v, each [N, heads, tokens, width of a head].
+
+    On CPUs in bfloat16 by products: a step with torch's kernel takes 1.6 to 2 times as long (ViT of width 128,
+    depth 4, 64 tokens, batch 128).
+    """
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return scaled_dot_product_attention(q, k, v)
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1, torch.float32).to(v.dtype) @ v
 
 
 class TransformerBlock(nn.Module):

@@ -91,6 +91,15 @@ def test_a_transformer_block_computes_what_torchvisions_does():
     torch.testing.assert_close(block(x), theirs(x), rtol=1e-10, atol=1e-12)
 
 
+def test_attention_in_bfloat16_is_torchs_to_rounding():
+    attention, x = bnonly.network("vit_w128_d1_p4", 5).blocks[0].attention, torch.randn(3, 64, 128)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(x)
+    assert found.dtype == torch.bfloat16
+    exact = attention(x)
+    assert (found - exact).norm() <= 0.01 * exact.norm()
+
+
 def test_positions_are_those_of_the_formula():
     found = positions(2, 3, 16)
     for row in range(2):

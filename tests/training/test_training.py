@@ -15,9 +15,9 @@ from bnonly.config import RunConfig
 from bnonly.config.training import TrainingConfig
 from bnonly.data.batches import Preparation
 from bnonly.errors import BadInput, TrainingFailed
-from bnonly.measure.accuracy import Score, evaluate
+from bnonly.measure.accuracy import Score, autocast, evaluate
 from bnonly.runs import RunFolder
-from bnonly.training.build import run_batches, run_data, run_network, trained_network
+from bnonly.training.build import engaged, run_batches, run_data, run_network, trained_network
 from bnonly.training.fit import fit
 from bnonly.training.module import GroupTraining
 from bnonly.training.optimizers import optimizer
@@ -226,6 +226,20 @@ def test_formats_agree_within_rounding(tmp_path):
         for layout in ("contiguous", "channels_last")
     ]
     assert records[0]["train"]["loss"] == pytest.approx(records[1]["train"]["loss"], rel=1e-3)
+
+
+def test_the_gradients_of_norms_are_whole_in_bfloat16(tmp_path):
+    names, found = {"group": "norm", "network": {"name": "mixer_w32_d1_p4"}}, {}
+    images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for precision in ("fp32", "bf16"):
+        run = small.config(tmp_path, **names, training={"precision": precision})
+        net = engaged(run_network(run, 10), run).train()
+        with autocast(torch.device("cpu"), precision):
+            cross_entropy(net(images).float(), torch.arange(32) % 10).backward()
+        found[precision] = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    assert len(found["fp32"]) == 6
+    for name, exact in found["fp32"].items():
+        assert (found["bf16"][name] - exact).norm() <= 0.02 * exact.norm(), name
 
 
 def test_an_unfinished_run_is_not_opened(tmp_path):
