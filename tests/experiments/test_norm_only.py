@@ -48,8 +48,9 @@ def test_the_best_rate_is_picked_when_all_are_done():
     assert best([fake(0.1, 0.6), fake(0.01, 0.6)])[key].config.training.lr == 0.01
     assert best([fake(0.1, None, failed=True)])[key] is None
     assert list(more("cpu", [fake(0.1, None)])) == []
-    (follows,) = more("cpu", [fake(0.1, 0.5), fake(0.01, 0.6)])
-    assert follows["data.holdout"] == 0 and follows["training.lr"] == 0.01 and follows["seed"] == 0
+    follow = list(more("cpu", [fake(0.1, 0.5), fake(0.01, 0.6)]))
+    assert [own["seed"] for own in follow] == [0, 1, 2]
+    assert all(own["data.holdout"] == 0 and own["training.lr"] == 0.01 for own in follow)
 
 
 def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
