@@ -32,7 +32,13 @@ class BatchNorm2d(_Unborn, nn.BatchNorm2d):
 
 
 class GroupNorm(_Unborn, nn.GroupNorm):
-    pass
+    def forward(self, input: Tensor) -> Tensor:
+        """[N, C, ...] -> the same. In bfloat16 on CPUs torch takes so long over several groups of channels-last maps
+        that a step with copies there and back needs half the time (ResNet-14, batch 128)."""
+        slow = input.device.type == "cpu" and input.dtype == torch.bfloat16 and self.num_groups > 1
+        if slow and input.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(input.contiguous()).contiguous(memory_format=torch.channels_last)
+        return super().forward(input)
 
 
 class LayerNorm(_Unborn, nn.LayerNorm):
