@@ -45,7 +45,7 @@ def run_row(path: Path, records: list[dict[str, Any]]) -> Row | None:
         "epoch": last["epoch"] if records else (number(at(config, "training", "epochs")) if result else np.nan),
         **{name: number(at(test, name)) for name in ("top1", "top5", "loss")},
         "train_top1": number(at(train, "top1")),
-        "gamma_below_0.01": _below(gamma),
+        "gamma_below_0.01": below(gamma),
         "minutes": seconds / 60,
         "images_per_second": float(np.median(speeds)) if speeds else np.nan,
         "evaluated": text(at(result, "evaluated"))
@@ -89,12 +89,12 @@ def _names(config: Row) -> Row:
     }
 
 
-def _below(gamma: Any, threshold: float = 0.01) -> float:
-    """The share of |gamma| below the threshold, from the record of an epoch or a result."""
-    thresholds, below = at(gamma, "thresholds"), at(gamma, "below")
-    if not isinstance(thresholds, list) or not isinstance(below, list) or threshold not in thresholds:
+def below(gamma: Any) -> float:
+    """The share of |gamma| < 0.01, from the record of an epoch or a result; NaN where there is none."""
+    thresholds, shares = at(gamma, "thresholds"), at(gamma, "below")
+    if not isinstance(thresholds, list) or not isinstance(shares, list) or 0.01 not in thresholds:
         return np.nan
-    return number(below[place]) if (place := thresholds.index(threshold)) < len(below) else np.nan
+    return number(shares[place]) if (place := thresholds.index(0.01)) < len(shares) else np.nan
 
 
 def trial_row(experiment: str, id: str, config: Row) -> Row:
@@ -130,7 +130,7 @@ def curve_rows(records: list[Row]) -> list[tuple[Any, ...]]:
         test, train = record.get("test"), record.get("train")
         test, train = test if type(test) is dict else none, train if type(train) is dict else none
         values = (test.get("loss"), test.get("top1"), test.get("top5"), train.get("loss"), train.get("top1"))
-        rows.append((record["epoch"], *values, _below(record.get("gamma"))))
+        rows.append((record["epoch"], *values, below(record.get("gamma"))))
     return rows
 
 

@@ -36,6 +36,12 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def write_object(path: Path, facts: Mapping[str, Any], allow_nan: bool = True) -> None:
+    """A JSON file of plain values, for `read_object`. Raises BadInput where it cannot be written, and ValueError for
+    NaN and infinity unless they are allowed."""
+    write_atomically(path, (json.dumps(facts, indent=1, allow_nan=allow_nan) + "\n").encode())
+
+
 def now() -> str:
     """The time as files have it: UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -25,7 +25,7 @@ from typing import Any
 from bnonly.config import RunConfig
 from bnonly.config.plain import plain
 from bnonly.errors import BadInput, RunRefused
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_atomically, write_object
 from bnonly.locking import FolderLock, in_use
 from bnonly.progress import console
 
@@ -92,7 +92,7 @@ class RunFolder:
         return result if same else None
 
     def finish(self, result: dict[str, Any]) -> None:
-        write_atomically(self.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        write_object(self.path / "result.json", result)
 
     def finished(self) -> tuple[RunConfig, dict[str, Any]]:
         """`config` and `result`. Raises BadInput where this is no finished run."""
@@ -119,6 +119,11 @@ class RunFolder:
     def failure(self) -> dict[str, Any] | None:
         """Why the run's last attempt in a grid failed: reason, kind, attempts, last, log; None where it did not."""
         return read_object(self.path / "failure.json")
+
+    @property
+    def given_up(self) -> bool:
+        """Whether a grid tried it, failed, and will not try again."""
+        return bool((self.failure() or {}).get("final"))
 
     @property
     def log(self) -> Path:

@@ -5,7 +5,6 @@ Leaves bytes.json in the run's folder, a row a file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_object
 from bnonly.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def store(config: RunConfig, folder: RunFolder) -> None:
     made = _rivals(config, folder, train) if config.group == "all" else _own(config, folder)
     rows = [facts | {"bytes": size, **_score(net, config, test)} for facts, size, net in made]
     found = {"version": VERSION, "run": config.id, "rows": rows}
-    write_atomically(folder.path / NAME, (json.dumps(found, indent=1) + "\n").encode())
+    write_object(folder.path / NAME, found)
 
 
 def _own(config: RunConfig, folder: RunFolder) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:

@@ -82,6 +82,7 @@ def main(argv: list[str]) -> int:
         say.print(f"  {group:<10}{trained:>8,} parameters train   test {top1:6.1%}", markup=False)
     _check(results)
 
+    from analysis.rows import below
     from experiments.stored import stored, verified
 
     clamped = _clamped(folders["bn"])
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> int:
     verified(file)
     report = options.out / "report.html"
     write_atomically(report, _report(folders, results, clamped, forms, options.seed).encode())
-    small = results["bn"]["gamma"]["below"][1]
+    small = below(results["bn"]["gamma"])
     say.print(f"bn: {small:.1%} of |gamma| below 0.01; {_sentence(clamped)}", markup=False)
     whole = forms.iloc[0]
     say.print(
@@ -163,6 +164,7 @@ def _report(
     from analysis.frames import read
     from analysis.page import Section, page
     from analysis.pictures import picture
+    from analysis.rows import below
 
     frames = read(folder.path for folder in folders.values())
 
@@ -178,7 +180,7 @@ def _report(
             "share": f"{result['trained_parameters'] / result['parameters']:.2%}",
             "test top-1": f"{result['test']['top1']:.1%}",
             "test loss": "overflow" if result["test"]["loss"] is None else f"{result['test']['loss']:.3f}",
-            "|gamma| < 0.01": f"{result['gamma']['below'][1]:.1%}",
+            "|gamma| < 0.01": f"{below(result['gamma']):.1%}",
             "seconds": f"{result['train_seconds']:.0f}",
         }
         for group, result in results.items()

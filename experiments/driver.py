@@ -5,7 +5,6 @@ work on one grid.
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bnonly.errors import BnonlyError
-from bnonly.files import now, write_atomically
+from bnonly.files import now, write_object
 from experiments.engines import Ended, Engine, Job
 from experiments.grid import Trial
 from experiments.status import Board, is_done
@@ -153,7 +152,7 @@ class Driver:
         when = now()
         facts = {**failure, "last": when}
         try:
-            write_atomically(trial.folder.path / "failure.json", (json.dumps(facts, indent=1) + "\n").encode())
+            write_object(trial.folder.path / "failure.json", facts)
         except (BnonlyError, OSError) as error:
             if not self._unwritable:
                 self._unwritable = True

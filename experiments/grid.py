@@ -184,8 +184,10 @@ def trials(name: str, preset: str, out: Path, given: Sequence[str] = ()) -> list
 
 
 def assignments(given: Sequence[str]) -> dict[str, Any]:
-    """`field=value` texts as fields by dotted name, values read as YAML. Raises BadInput."""
+    """`field=value` texts as fields by dotted name, values read as YAML, sections taken apart. Raises BadInput."""
+    from bnonly.config.layers import nested
     from bnonly.config.plain import plain
+    from bnonly.config.run import flattened
 
     fields: dict[str, Any] = {}
     for text in given:
@@ -195,4 +197,4 @@ def assignments(given: Sequence[str]) -> dict[str, Any]:
         fields[name.strip()] = plain(value, f"--set {text!r}")
     if odd := {"experiment", "out"} & fields.keys():
         raise BadInput(f"--set {odd.pop()} is not for --set: the experiment's name decides it, and --out")
-    return fields
+    return flattened(nested(fields)) if fields else {}

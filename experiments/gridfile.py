@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnonly.files import write_atomically
+from bnonly.files import read_object, write_object
 from experiments.grid import PRESETS, Experiment, Trial, assignments, experiment, trials
 
 _NAMED = 5  # of orphans
@@ -47,10 +46,7 @@ class Grid:
     @property
     def command(self) -> str:
         """What makes these runs, without this machine's paths."""
-        from bnonly.config.layers import nested
-        from bnonly.config.run import flattened
-
-        fields = flattened(nested(assignments(self.given)))
+        fields = assignments(self.given)
         shown = fields | {name: mark for name, mark in _MARKS.items() if name in fields}
         return " ".join(
             [
@@ -81,7 +77,7 @@ class Grid:
                 for trial in self.trials
             ],
         }
-        write_atomically(self.file, (json.dumps(facts, indent=1) + "\n").encode())
+        write_object(self.file, facts)
 
     def orphans(self) -> list[str]:
         """Ids of runs in the experiment's folder that belong neither to this grid nor to another preset's file."""
@@ -106,10 +102,10 @@ class Grid:
 
 def read(folder: Path, preset: str) -> dict[str, Any]:
     """What grid.PRESET.json says; empty where there is none that can be read."""
+    facts = read_object(_file(folder, preset)) or {}
     try:
-        facts = json.loads(_file(folder, preset).read_bytes())
         sound = all(isinstance(trial["id"], str) for trial in facts.get("trials", ()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError):
         return {}
     return facts if sound else {}
 

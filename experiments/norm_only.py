@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from experiments.grid import By, Experiment, Trial
+from experiments.ranking import ranked
 
 RESNETS = By(
     smoke=("cifar_resnet8_ln",),
@@ -63,18 +64,8 @@ def best(trials: Iterable[Trial]) -> dict[tuple[str, str], Trial | None]:
     for trial in trials:
         if trial.config.data.holdout:
             cells.setdefault(cell(trial), []).append(trial)
-    return {key: _best(own) for key, own in cells.items()}
-
-
-def _best(trials: list[Trial]) -> Trial | None:
-    scores: list[tuple[float, float, Trial]] = []
-    for trial in trials:
-        result = trial.folder.result()
-        if result is not None:
-            scores.append((result["test"]["top1"], -trial.config.training.lr, trial))
-        elif not (trial.folder.failure() or {}).get("final"):
-            return None
-    return max(scores, key=lambda score: score[:2])[2] if scores else None
+    by_rate = {key: sorted(own, key=lambda trial: trial.config.training.lr) for key, own in cells.items()}
+    return {key: next(iter(ranked(own) or ()), None) for key, own in by_rate.items()}
 
 
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_object
 from bnonly.runs import RunFolder
 from experiments.scenes import FAR, KINDS, patches, scenes
 
@@ -82,7 +82,7 @@ def train(config: RunConfig, folder: RunFolder, **options: Any) -> None:
         made = environment(device)
     result = {"version": VERSION, "run": config.id, "asked": options, "config": config.plain(), **facts}
     result |= {"unavailable": missing, "environment": made}
-    write_atomically(place(folder, options), (json.dumps(result, indent=1) + "\n").encode())
+    write_object(place(folder, options), result)
 
 
 def _trained(

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.grid import By, Experiment, Trial
+from experiments.ranking import ranked
 
 if TYPE_CHECKING:
     from bnonly.config import RunConfig
@@ -93,31 +94,20 @@ def searched(trials: Iterable[Trial]) -> list[list[Trial]]:
     return [rounds[epochs] for epochs in sorted(rounds)]
 
 
-def best(trials: Sequence[Trial]) -> list[Trial] | None:
-    """The trials by held-out accuracy, the best first; None while one has neither a result nor failed for good."""
-    scores: dict[str, float] = {}
-    for trial in trials:
-        result = trial.folder.result()
-        if result is None and not (trial.folder.failure() or {}).get("final"):
-            return None
-        scores[trial.id] = result["test"]["top1"] if result else -1.0
-    return sorted(trials, key=lambda trial: -scores[trial.id])
-
-
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
     """What follows: the next round of the search, or when that has ended the runs that see the test set."""
     rounds, made = ROUNDS.of(preset), searched(trials)
-    if not made or (ranked := best(made[-1])) is None:
+    if not made or not (best := ranked(made[-1])):
         return
     if len(made) < len(rounds):
         count, epochs = rounds[len(made)]
-        for trial in ranked[:count]:
+        for trial in best[:count]:
             yield _search(preset, recipe_of(trial.config), epochs)
         return
     for networks, seeds, epochs in FINALS.of(preset):
         for seed in range(seeds):
             for network in networks:
-                for recipe in (PAPERS, recipe_of(ranked[0].config)):
+                for recipe in (PAPERS, recipe_of(best[0].config)):
                     yield point(recipe, epochs, seed=seed, **{"network.name": network})
 
 

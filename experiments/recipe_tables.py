@@ -14,9 +14,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.rows import below
 from bnonly.config.layers import nested
 from experiments.grid import Trial
-from experiments.recipe import CHOICES, PAPERS, Recipe, best, point, recipe_of, searched
+from experiments.ranking import ranked
+from experiments.recipe import CHOICES, PAPERS, Recipe, point, recipe_of, searched
 from experiments.tables import provenance
 
 
@@ -66,10 +68,10 @@ def effects(search: pd.DataFrame) -> pd.DataFrame:
 def _row(trial: Trial, command: str) -> dict[str, Any] | None:
     """None while the run goes on."""
     config, result = trial.config, trial.folder.result()
-    if result is None and not (trial.folder.failure() or {}).get("final"):
+    if result is None and not trial.folder.given_up:
         return None
     nothing = {"top1": None}
-    found = result or {"test": nothing, "train": nothing, "gamma": {"below": [None] * 4}}
+    found = result or {"test": nothing, "train": nothing, "gamma": None}
     return {
         "network": config.network.name,
         "seed": config.seed,
@@ -78,7 +80,7 @@ def _row(trial: Trial, command: str) -> dict[str, Any] | None:
         **_words(recipe_of(config)),
         "top1": found["test"]["top1"],
         "train_top1": found["train"]["top1"],
-        "gamma_below_0.01": found["gamma"]["below"][1],
+        "gamma_below_0.01": below(found["gamma"]),
         **provenance(config, result, command),
     }
 
@@ -91,7 +93,7 @@ def _words(recipe: Recipe) -> dict[str, str]:
 def _last(trials: Sequence[Trial]) -> list[Trial]:
     """The search's last round as it stands, the best first; empty while one is not done."""
     rounds = searched(trials)
-    return (best(rounds[-1]) if rounds else None) or []
+    return (ranked(rounds[-1]) if rounds else None) or []
 
 
 def _left(trials: Sequence[Trial]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.rows import below
 from experiments.grid import Trial
 from experiments.regrow import WAYS, stage_of
 from experiments.tables import provenance
@@ -48,7 +49,7 @@ def _rows(trial: Trial, trials: Sequence[Trial], command: str) -> list[dict[str,
             "filters": result.get("filters"),
             "top1": result["test"]["top1"],
             "train_top1": result["train"]["top1"],
-            "gamma_below_0.01": result["gamma"]["below"][1],
+            "gamma_below_0.01": below(result["gamma"]),
             **provenance(config, result, command),
         }
         for way in (WAYS if stage == 0 else (config.regrow.choose,))

@@ -6,12 +6,11 @@ stands at 9 x 9 places or more. Without torch until there is work.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_object
 from bnonly.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def look(config: RunConfig, folder: RunFolder) -> None:
         "environment": environment(device),
         "layers": {name: found[path].plain() for name, path in layers.items()},
     }
-    write_atomically(folder.path / NAME, (json.dumps(facts, allow_nan=False) + "\n").encode())
+    write_object(folder.path / NAME, facts, allow_nan=False)
 
 
 def objects(size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Tensor]:

@@ -83,7 +83,7 @@ class Kept:
     @property
     def given_up(self) -> bool:
         """Whether it failed, and nobody is to try it again."""
-        return bool(((RunFolder(self.path).failure() or {}) if "failure.json" in self.files else {}).get("final"))
+        return "failure.json" in self.files and RunFolder(self.path).given_up
 
     def setting(self, *without: str) -> str:
         """In words, all that decides numbers but network, group and seed, and but some fields."""

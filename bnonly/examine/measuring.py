@@ -5,7 +5,6 @@ measures.safetensors beside it has the values of every channel.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
 from bnonly.examine.subject import Subject, of_run
-from bnonly.files import read_object, write_atomically, write_safetensors
+from bnonly.files import read_object, write_object, write_safetensors
 from bnonly.measure.levels import SHARES, THRESHOLDS
 from bnonly.runs import RunFolder
 
@@ -53,7 +52,7 @@ def measure(
     facts, arrays = _measured(who, thresholds, shares, quiet)
     if path is not None:
         write_safetensors(path.with_suffix(ARRAYS), arrays, {"run": who.run, "net_sha256": who.net_sha256})
-        write_atomically(path, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+        write_object(path, facts, allow_nan=False)
     return facts
 
 

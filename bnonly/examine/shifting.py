@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from bnonly.config import RunConfig
 from bnonly.errors import BadInput
 from bnonly.examine.places import output
 from bnonly.examine.subject import Opened, Subject, of_run
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_object
 from bnonly.measure.shifts import Border, Shifts
 from bnonly.runs import RunFolder
 
@@ -72,7 +71,7 @@ def shift(
         return old
     facts = _shifted(who, wanted, quiet)
     if path is not None:
-        write_atomically(path, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
+        write_object(path, facts, allow_nan=False)
     return facts
 
 

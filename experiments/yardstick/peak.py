@@ -7,14 +7,13 @@ saved_bytes: kept by autograd for backward, parameters and buffers not counted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_atomically
+from bnonly.files import read_object, write_object
 from bnonly.progress import track
 from bnonly.runs import RunFolder
 from experiments.grid import Trial
@@ -53,7 +52,7 @@ def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str]) -> No
     made["threads"] = config.training.threads or made["threads"]
     facts = {"version": VERSION, "run": config.id, "on": on(config), "asked": list(sides)}
     facts |= {"images": title(config), "sides": found, "made": made}
-    write_atomically(folder.path / NAME, (json.dumps(facts, indent=1) + "\n").encode())
+    write_object(folder.path / NAME, facts)
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:

@@ -3,7 +3,6 @@ one is performed."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import InUse
-from bnonly.files import now, write_atomically
+from bnonly.files import now, write_object
 from bnonly.locking import FolderLock
 from bnonly.progress import console
 from bnonly.runs import RunFolder
@@ -67,7 +66,7 @@ def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str], round
         "died": died,
         "needs": _needs(config, facts),
     }
-    write_atomically(place(folder), (json.dumps(result, indent=1) + "\n").encode())
+    write_object(place(folder), result)
 
 
 def _side(name: str, config: RunConfig, names: Sequence[str]) -> Side:
@@ -142,6 +141,4 @@ def pieces(config: RunConfig, folder: RunFolder, *, rounds: int) -> None:
         if pieces_answered(config, folder, {"rounds": rounds}):
             return
         rows = measure(rounds)
-        write_atomically(
-            place_of_pieces(folder), (json.dumps({"rounds": rounds, "rows": rows}, indent=1) + "\n").encode()
-        )
+        write_object(place_of_pieces(folder), {"rounds": rounds, "rows": rows})

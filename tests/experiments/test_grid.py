@@ -143,9 +143,14 @@ def test_pictures_of_the_smoke_preset(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("recipe", "training.epochs=2"), ("recipe", "training.lr=1"), ("regrow", "group=all")]
+    ("name", "text", "field"),
+    [
+        ("recipe", "training.epochs=2", "training.epochs"),
+        ("recipe", "training.lr=1", "training.lr"),
+        ("regrow", "group=all", "group"),
+        ("norm_only", "data={holdout: 0}", "data.holdout"),
+    ],
 )
-def test_fields_by_which_a_grid_grows_cannot_be_set(name, text, tmp_path):
-    field = text.partition("=")[0]
+def test_fields_by_which_a_grid_grows_cannot_be_set(name, text, field, tmp_path):
     with pytest.raises(BadInput, match=rf"--set {field} is not for --set: {name} varies it"):
         trials(name, "smoke", tmp_path, [text])

@@ -32,9 +32,7 @@ def test_every_cell_has_every_rate_of_its_optimizer_and_no_test_set(preset, tmp_
 def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False):
     training, folder = (
         SimpleNamespace(lr=lr),
-        SimpleNamespace(
-            result=lambda: None if top1 is None else {"test": {"top1": top1}}, failure=lambda: {"final": failed}
-        ),
+        SimpleNamespace(result=lambda: None if top1 is None else {"test": {"top1": top1}}, given_up=failed),
     )
     config = SimpleNamespace(training=training, data=SimpleNamespace(holdout=10), group=group)
     config.network = SimpleNamespace(name=network)

@@ -8,7 +8,8 @@ import json
 from bnonly.cli import main
 from bnonly.config.layers import read_yaml, validated
 from experiments.grid import trials
-from experiments.recipe import CHOICES, PAPERS, ROUNDS, best, drawn, point, recipe_of, searched
+from experiments.ranking import ranked
+from experiments.recipe import CHOICES, PAPERS, ROUNDS, drawn, point, recipe_of, searched
 
 
 def test_recipes_are_the_same_every_time_and_the_papers_first():
@@ -38,12 +39,12 @@ def test_the_search_goes_on_by_what_it_finds(tmp_path, capsys):
     (count, epochs), (left, longer) = ROUNDS.of("smoke")
     assert [len(first), len(second)] == [count, left]
     assert {t.config.training.epochs for t in first} == {epochs} and second[0].config.training.epochs == longer
-    ranked = best(first)
-    assert ranked is not None
-    scores = [trial.folder.result()["test"]["top1"] for trial in ranked]
+    best = ranked(first)
+    assert best is not None
+    scores = [trial.folder.result()["test"]["top1"] for trial in best]
     assert scores == sorted(scores, reverse=True)
     winner = recipe_of(second[0].config)
-    assert winner == recipe_of(ranked[0].config)
+    assert winner == recipe_of(best[0].config)
     finals = [trial for trial in found if not trial.config.data.holdout]
     assert [recipe_of(trial.config) for trial in finals] == ([PAPERS, winner] if winner != PAPERS else [PAPERS])
     capsys.readouterr()
