@@ -14,7 +14,8 @@ from bnonly.files import read_object
 ENVIRONMENT = ("bnonly", "python", "torch", "lightning", "numpy", "device", "device_name", "threads", "git")
 CURVE = ("run", "epoch", "loss", "top1", "top5", "train_loss", "train_top1", "gamma_below_0.01")
 ABLATION = ("run", "way", "scope", "amount", "seed", "clamped", "share", "top1", "top5", "loss", "intact")
-MEASURE = ("run", "layer", "channels", "zero", "off", "mostly_off_0.9", "mostly_off_0.99", "dead", "effective")
+MEASURE = ("run", "layer", "channels", "zero", "zero_outputs", "off", "mostly_off_0.9", "mostly_off_0.99")
+MEASURE += ("dead", "effective")
 
 Row = dict[str, Any]
 
@@ -154,7 +155,8 @@ def measure_rows(measures: Row | None) -> list[tuple[Any, ...]]:
     rows = []
     for layer, part in parts if measures else []:
         off = at(part, "mostly_off")
-        values = [at(part, "channels"), at(part, "zero"), at(part, "off"), at(off, "0.9"), at(off, "0.99")]
+        values = [at(part, name) for name in ("channels", "zero", "zero_outputs", "off")]
+        values += [at(off, "0.9"), at(off, "0.99")]
         values += [at(dead, "all", "dead") if layer == "all" else at(dead, "layers", layer, "dead")]
         values += [at(effective, "layers", layer, "effective")]
         rows.append((layer, *map(number, values)))

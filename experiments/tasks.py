@@ -10,6 +10,7 @@ from typing import Any
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
 from bnonly.examine.ablating import rows
+from bnonly.examine.measuring import VERSION
 from bnonly.examine.shifting import asked
 from bnonly.examine.subject import Subject, of_run
 from bnonly.measure.levels import SHARES, THRESHOLDS
@@ -40,7 +41,7 @@ def _fitted(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) ->
 
 def _measured(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
     facts = folder.measures() or {}
-    asked = {"thresholds": list(THRESHOLDS), "shares": list(SHARES), **options, "run": config.id}
+    asked = {"thresholds": list(THRESHOLDS), "shares": list(SHARES), **options, "version": VERSION, "run": config.id}
     return all(facts.get(name) == value for name, value in asked.items())
 
 

@@ -10,7 +10,7 @@ from analysis.figures.style import markers, palette, plain, styled
 from analysis.frames import Frames
 
 _SHARES = {
-    "zero": "zero outputs",
+    "zero_outputs": "zero outputs",
     "off": "channels always off",
     "mostly_off_0.99": "channels off in 99 of 100 images",
 }
@@ -19,7 +19,7 @@ _SHARES = {
 def relu_zeros(frames: Frames) -> Drawing:
     """Zeros after the ReLUs over the test set by network, a panel a measure, a marker a group."""
     rows = frames.of_runs(frames.measures)
-    rows = rows[(rows["layer"] == "all") & rows["zero"].notna()]
+    rows = rows[(rows["layer"] == "all") & rows["zero_outputs"].notna()]
     if rows.empty:
         raise NoData("no finished run has a measures.json; `bnonly measure RUN` makes one")
     counts = rows["setting"].value_counts()
@@ -45,7 +45,7 @@ def relu_zeros(frames: Frames) -> Drawing:
                 )  # fmt: skip
             names = [plain(name) for name in networks]
             axes.set_xticks(range(len(networks)), names, rotation=90 if len(networks) > 2 else 0, fontsize="small")
-            top = 1.0 if share == "zero" else min(1.0, max(0.1, 1.3 * stats["mean"].max()))
+            top = 1.0 if share == "zero_outputs" else min(1.0, max(0.1, 1.3 * stats["mean"].max()))
             axes.set(xlim=(-0.5, len(networks) - 0.5), ylim=(-0.02 * top, top), ylabel="share")
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             title(axes, f"{_SHARES[share]}, {setting}", 2.2)
@@ -53,7 +53,8 @@ def relu_zeros(frames: Frames) -> Drawing:
     table = pd.concat(tables.values(), ignore_index=True)
     drawn = table.loc[table["setting"].isin(chosen), "n"]
     caption = (
-        "After the ReLUs, on the images that were evaluated: the share of outputs that are 0; of channels that are 0 "
-        f"at every place of every image; and of channels that are on at least 99 in 100. {made(rows, drawn)}{left}"
+        "After the ReLUs, on the images that were evaluated: the share of all outputs that are 0; of channels that "
+        "are 0 at every place of every image; and of channels that are on at least 99 in 100. "
+        f"{made(rows, drawn)}{left}"
     )
     return Drawing(figure, caption, table)

@@ -67,18 +67,18 @@ class Subject:
         facts = {"run": self.run, "precision": self.precision, "net_sha256": self.net_sha256}
         return facts | ({"data_sha256": self.data_sha256} if self.data_sha256 else {})
 
-    def answers(self, facts: dict[str, Any] | None) -> bool:
-        """Whether results, as read from a file, are of this subject."""
-        if facts is None or facts.get("version") != 1:
+    def answers(self, facts: dict[str, Any] | None, version: int = 1) -> bool:
+        """Whether results, as read from a file of that version, are of this subject."""
+        if facts is None or facts.get("version") != version:
             return False
         return all(facts.get(name) == value for name, value in self.identity().items())
 
-    def facts(self, opened: Opened, began: float) -> dict[str, Any]:
+    def facts(self, opened: Opened, began: float, version: int = 1) -> dict[str, Any]:
         """What every file of results begins with. began: by time.monotonic(), when its making did."""
         from bnonly.training.environment import environment
 
         return {
-            "version": 1,
+            "version": version,
             "run": self.run,
             "precision": self.precision,
             "net_sha256": self.net_sha256,

@@ -88,7 +88,8 @@ class Activations:
 
     def relus(self) -> dict[str, dict[str, NDArray[np.float64]]]:
         """By ReLU, in the order they were first called: "zero", the share of outputs that are 0 over images and
-        positions, and "off", the share of images on which a channel is 0 everywhere; each [channels]."""
+        positions; "off", the share of images on which a channel is 0 everywhere; "positions", an image's, their mean
+        where images differ; each [channels]."""
         return {name: seen.read() for name, seen in self._relus.items()}
 
     def norms(self) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -100,12 +101,13 @@ class Activations:
 def relu_zeros(relus: dict[str, dict[str, NDArray[np.float64]]], shares: Sequence[float] = SHARES) -> dict[str, Any]:
     """`Activations.relus` in numbers: {"all": facts, "layers": {name: facts}}, an empty dictionary without ReLUs.
 
-    facts: channels; zero, the share of outputs that are 0, mean over channels; off, the share of channels that are 0
-    everywhere on every image; mostly_off {share: f}, of those that are so on at least that share of the images.
+    facts: channels; zero, the share of outputs that are 0, mean over channels, and zero_outputs, over all outputs, of
+    which a channel of a large map has more; off, the share of channels that are 0 everywhere on every image;
+    mostly_off {share: f}, of those that are so on at least that share of the images.
     """
     if not relus:
         return {}
-    together = {key: np.concatenate([seen[key] for seen in relus.values()]) for key in ("zero", "off")}
+    together = {key: np.concatenate([seen[key] for seen in relus.values()]) for key in ("zero", "off", "positions")}
     return {"all": _zeros(together, shares), "layers": {name: _zeros(seen, shares) for name, seen in relus.items()}}
 
 
@@ -114,6 +116,7 @@ def _zeros(seen: dict[str, NDArray[np.float64]], shares: Sequence[float]) -> dic
     return {
         "channels": len(zero),
         "zero": float(zero.mean()),
+        "zero_outputs": float(np.average(zero, weights=seen["positions"])),
         "off": float((off == 1).mean()),
         "mostly_off": {f"{share:g}": float((off >= share).mean()) for share in shares},
     }
@@ -174,7 +177,8 @@ class _Zeros:
     def read(self) -> dict[str, NDArray[np.float64]]:
         assert isinstance(self._sums, Tensor), "it was called"
         zero, off = self._sums.cpu().numpy()
-        return {"zero": zero / self._values, "off": off / self._images}
+        positions = np.full(len(zero), self._values / self._images)
+        return {"zero": zero / self._values, "off": off / self._images, "positions": positions}
 
 
 class _Moments:

@@ -101,13 +101,13 @@ def zeros(results: Path) -> list[list[str]]:
     table = pd.read_csv(path)
     for (label, group), own in table.groupby(["label", "group"], sort=False):
         by = {row["measure"]: row for row in own.to_dict("records")}
-        shown = {
-            name: moments(100 * by[name]["mean"], 100 * by[name]["sd"]) if name in by else ""
-            for name in ("zero", "off", "mostly_off_0.99")
-        }
-        word = (
-            verdict(100 * by["zero"]["mean"], 100 * by["zero"]["sd"], by["zero"]["n"], *OFF) if "zero" in by else ""
-        )
+        shown = [
+            moments(100 * by[name]["mean"], 100 * by[name]["sd"]) if name in by else ""
+            for name in ("zero_outputs", "off", "mostly_off_0.99")
+        ]
         count = str(max(row["n"] for row in by.values()))
-        rows.append([str(label), f"`{group}`", count, shown["zero"], word, shown["off"], shown["mostly_off_0.99"]])
+        word = ""
+        if outputs := by.get("zero_outputs"):
+            word = verdict(100 * outputs["mean"], 100 * outputs["sd"], outputs["n"], *OFF)
+        rows.append([str(label), f"`{group}`", count, shown[0], word, *shown[1:]])
     return rows

@@ -144,7 +144,12 @@ def _ablation(run: RunConfig, top1: float, below: float) -> dict[str, Any]:
 
 def _measures(run: RunConfig, layers: dict[str, int], below: float) -> dict[str, Any]:
     off = below if run.group == "bn" else below / 4
-    part = {"zero": 0.5 + off / 2, "off": off, "mostly_off": {"0.9": off + 0.05, "0.99": off + 0.02}}
+    part = {
+        "zero": 0.5 + off / 2,
+        "zero_outputs": 0.4 + off / 2,
+        "off": off,
+        "mostly_off": {"0.9": off + 0.05, "0.99": off + 0.02},
+    }
     relu = {"all": {"channels": sum(layers.values())} | part}
     relu["layers"] = {name: {"channels": size} | part for name, size in layers.items()}
     dead = {"all": {"channels": sum(layers.values()), "dead": 3}, "layers": {}}

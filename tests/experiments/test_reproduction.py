@@ -44,7 +44,7 @@ def results(tmp_path):
     table(paper / "clamp" / "clamp_curves.csv", [own | dict(zip(names, values, strict=True)) for values in lost])
     table(
         paper / "gamma_sparsity" / "relu_zeros.csv",
-        [own | {"measure": m, "mean": v} for m, v in (("zero", 0.4), ("off", 0.2))],
+        [own | {"measure": m, "mean": v} for m, v in (("zero_outputs", 0.4), ("off", 0.2))],
     )
     return tmp_path
 

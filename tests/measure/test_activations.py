@@ -46,6 +46,7 @@ def expect_relu(found, outputs):
     zero = outputs.numpy() == 0
     np.testing.assert_array_equal(found["zero"], zero.mean((0, 2)))
     np.testing.assert_array_equal(found["off"], zero.all(2).mean(0))
+    np.testing.assert_array_equal(found["positions"], [zero.shape[2]] * zero.shape[1])
 
 
 def expect_norm(found, outputs):
@@ -157,18 +158,20 @@ def test_a_residual_network_by_the_names_of_its_norms():
 
 def test_shares_dead_and_effective_channels_are_what_they_say():
     relus = {
-        "a": {"zero": np.array([0.5, 1.0]), "off": np.array([0.9, 1.0])},
-        "b": {"zero": np.array([0.0, 0.1]), "off": np.array([0.0, 0.3])},
+        "a": {"zero": np.array([0.5, 1.0]), "off": np.array([0.9, 1.0]), "positions": np.full(2, 4.0)},
+        "b": {"zero": np.array([0.0, 0.1]), "off": np.array([0.0, 0.3]), "positions": np.full(2, 1.0)},
     }
     found = relu_zeros(relus, (0.3, 0.9, 0.99))
     assert found["layers"]["a"] == {
         "channels": 2,
         "zero": 0.75,
+        "zero_outputs": 0.75,
         "off": 0.5,
         "mostly_off": {"0.3": 1, "0.9": 1, "0.99": 0.5},
     }
     assert found["all"]["mostly_off"] == {"0.3": 0.75, "0.9": 0.5, "0.99": 0.25}
     assert found["all"]["zero"] == pytest.approx(0.4) and relu_zeros({}) == {}
+    assert found["all"]["zero_outputs"] == pytest.approx((4 * 1.5 + 0.1) / 10)  # a's channels have four times as many
     norms = {
         name: {"min": np.zeros(4), "max": np.array(v, float), "variance": np.array(v, float)}
         for name, v in {"even": [2, 2, 2, 2], "one": [0, 5, 0, 0], "none": [0, 0, 0, 0], "tiny": [1e-200] * 4}.items()
