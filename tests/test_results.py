@@ -17,6 +17,7 @@ RUNS = sorted(RESULTS.rglob("runs.csv"))
 _TRIAL = ["network", "group"]
 _SCORES = (
     ("super-resolution", "psnr", 1, ".2f"),
+    ("super-resolution", "ssim", 1, ".3f"),
     ("segmentation", "miou", 100, ".1f"),
     ("depth", "relative", 1, ".3f"),
 )
