@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Frames:
     notes: tuple[str, ...]
     neighbours: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def done(self) -> pd.DataFrame:
         """The finished runs, a seed of a network, group and setting once."""
         return finished(self.runs)

@@ -237,6 +237,6 @@ def _print(grid: Grid, board: Board, orphans: str) -> None:
     running = board.counts()["running"]
     sets = "".join(f" --set {given}" for given in grid.given)
     at_once = f" with {running} at once" if running > 1 else ""
-    print(f"{grid.name} --preset {grid.preset}{sets}: {outlook(board, running, running)}{at_once}")
+    print(f"{grid.name} --preset {grid.preset}{sets}: {outlook(board, running)}{at_once}")
     if orphans:
         print(orphans)

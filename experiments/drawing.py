@@ -48,7 +48,7 @@ def neighbour_files(name: str, trials: Sequence[Trial], command: str) -> dict[st
 
     Of a trial whose stages leave files of their own, those of its own stages alone.
     """
-    from analysis.figures import csv, png, svg
+    from analysis.figures import csv, png
     from analysis.neighbours import NEIGHBOURS, Sheet
 
     odd: list[str] = []
@@ -60,10 +60,10 @@ def neighbour_files(name: str, trials: Sequence[Trial], command: str) -> dict[st
     shown = NEIGHBOURS[name].show(found)
     files = {f"{each}.csv": csv(table) for each, table in shown.tables.items()}
     for part in shown.parts:
-        if part.shown is not None:
+        if isinstance(part.shown, Sheet):
             files[f"{part.name}.png"] = png(part.shown.figure)
-        if part.shown is not None and not isinstance(part.shown, Sheet):
-            files[f"{part.name}.svg"] = svg(part.shown.figure, part.shown.caption).encode()
+        elif part.shown is not None:
+            files |= part.shown.files(part.name)
     return files
 
 
@@ -86,7 +86,7 @@ def _place(trial: Trial, stage: Stage) -> Path | None:
 
 
 def _figures(experiment: Experiment, trials: Sequence[Trial], command: str) -> dict[str, bytes]:
-    from analysis.figures import DRAWINGS, NoData, csv, png, svg
+    from analysis.figures import DRAWINGS, NoData, csv
     from analysis.frames import read
 
     frames = read([trial.folder.path for trial in trials if trial.folder.path.exists()])
@@ -100,7 +100,5 @@ def _figures(experiment: Experiment, trials: Sequence[Trial], command: str) -> d
         except NoData as nothing:
             console().print(f"{name} is not drawn: {nothing}", markup=False)
             continue
-        files[f"{name}.csv"] = csv(drawing.table)
-        files[f"{name}.png"] = png(drawing.figure)
-        files[f"{name}.svg"] = svg(drawing.figure, drawing.caption).encode()
+        files |= {f"{name}.csv": csv(drawing.table), **drawing.files(name)}
     return files

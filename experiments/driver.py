@@ -77,7 +77,7 @@ class Driver:
                 time.sleep(_TURN)
             self._look_elsewhere()
             self._board.look(self._flying, self._flying)
-            self._watch.look(len(self._flying), self._slots)
+            self._watch.look(self._slots)
         return self.outcome
 
     def _begin(self) -> bool:

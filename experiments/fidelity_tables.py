@@ -1,6 +1,7 @@
 """Runs that differ in how they are computed alone, side by side. Without torch.
 
-fidelity.csv: a row a network and mode; differences are of the same seed with the mode `paper`. runs.csv has the runs.
+fidelity.csv: a row a network and mode; differences are of the same seed with the mode `paper`.
+fidelity_runs.csv has the runs.
 """
 
 from __future__ import annotations
@@ -11,28 +12,23 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.neighbours.kept import provenance
 from experiments.fidelity import MODES
 from experiments.grid import Trial
-from experiments.tables import provenance
 
 _BELOW = "gamma_below_"
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     """The experiment's files by name; none where no run is done."""
-    from analysis.figures import csv, png, svg
+    from analysis.figures import csv
     from analysis.figures.fidelity import differences
 
     table = pd.DataFrame(row for trial in trials if (row := _row(trial, command)))
     if table.empty:
         return {}
     drawing = differences(table)
-    return {
-        "fidelity.csv": csv(compared(table)),
-        "fidelity_runs.csv": csv(table),
-        "fidelity.png": png(drawing.figure),
-        "fidelity.svg": svg(drawing.figure, drawing.caption).encode(),
-    }
+    return {"fidelity.csv": csv(compared(table)), "fidelity_runs.csv": csv(table), **drawing.files("fidelity")}
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:

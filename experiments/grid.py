@@ -94,7 +94,7 @@ class Experiment:
     grid is the product, `seed` varying slowest, so that a first whole picture comes early.
     more: points that follow from what runs found; called as more(preset, trials) with all so far, until it adds none.
     where: keeps a point of the grid; it is given the point's fields by dotted name.
-    stages: what is done with each run. figures: names of analysis.figures.FIGURES.
+    stages: what is done with each run. figures: names of analysis.figures.DRAWINGS.
     slots: trials at once, at most; None: as many as fit.
     drawing: for what no figure of runs shows: a name of analysis.neighbours.NEIGHBOURS, which the report shows, too;
     or "module:function", called as function(trials, command), where command is the one that made them, which gives

@@ -44,7 +44,7 @@ class _Unseen:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def look(self, running: int, slots: int) -> None:
+    def look(self, slots: int) -> None:
         pass
 
     def ended(self, row: Row, said: str = "") -> None:

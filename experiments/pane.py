@@ -40,9 +40,9 @@ class Pane:
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
 
-    def look(self, running: int, slots: int) -> None:
+    def look(self, slots: int) -> None:
         done = self._board.counts()["done"]
-        self._bar.update(self._task, completed=done, facts=outlook(self._board, running, slots))
+        self._bar.update(self._task, completed=done, facts=outlook(self._board, slots))
         self._live.update(Group(self._table(), self._bar), refresh=True)
 
     def ended(self, row: Row, said: str = "") -> None:

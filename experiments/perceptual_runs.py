@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -139,10 +140,10 @@ def _batches(images: int, batch: int, steps: int, seed: int) -> Iterator[Any]:
     from bnonly.randomness import bngen
 
     a_round = max(1, images // batch)
-    for step in range(steps):
-        epoch, within = divmod(step, a_round)
+    for epoch in range(math.ceil(steps / a_round)):
         order = bngen.permutation(seed, bngen.stream_number(bngen.ORDER, 0, epoch), images)
-        yield torch.from_numpy(order[within * batch : (within + 1) * batch])
+        for within in range(min(a_round, steps - epoch * a_round)):
+            yield torch.from_numpy(order[within * batch : (within + 1) * batch])
 
 
 def _patches(size: int) -> tuple[Tensor, ...]:

@@ -14,17 +14,17 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from analysis.neighbours.kept import provenance
 from analysis.rows import below
 from bnonly.config.layers import nested
 from experiments.grid import Trial
 from experiments.ranking import ranked
 from experiments.recipe import CHOICES, PAPERS, Recipe, point, recipe_of, searched
-from experiments.tables import provenance
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     """The experiment's files by name; none where no run is done."""
-    from analysis.figures import csv, png, svg
+    from analysis.figures import csv
     from analysis.figures.recipe import effects as drawn
 
     rows = pd.DataFrame(row for trial in trials if (row := _row(trial, command)))
@@ -38,8 +38,7 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     if len(search):
         table = effects(search[search["epochs"] == search["epochs"].min()])
         drawing = drawn(table)
-        found |= {"search.csv": csv(search), "effects.csv": csv(table)}
-        found |= {"effects.png": png(drawing.figure), "effects.svg": svg(drawing.figure, drawing.caption).encode()}
+        found |= {"search.csv": csv(search), "effects.csv": csv(table), **drawing.files("effects")}
     if len(finals):
         papers = (finals[list(CHOICES)] == pd.Series(_words(PAPERS))).all(axis=1)
         found["finals.csv"] = csv(finals.assign(recipe=papers.map({True: "paper", False: "found"})))

@@ -10,26 +10,22 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.neighbours.kept import provenance
 from analysis.rows import below
 from experiments.grid import Trial
 from experiments.regrow import WAYS, stage_of
-from experiments.tables import provenance
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     """The experiment's files by name; none where no run is done."""
-    from analysis.figures import csv, png, svg
+    from analysis.figures import csv
     from analysis.figures.regrow import stages
 
     table = pd.DataFrame(row for trial in trials for row in _rows(trial, trials, command))
     if table.empty:
         return {}
     drawing = stages(table)
-    return {
-        "regrow.csv": csv(table),
-        "regrow.png": png(drawing.figure),
-        "regrow.svg": svg(drawing.figure, drawing.caption).encode(),
-    }
+    return {"regrow.csv": csv(table), **drawing.files("regrow")}
 
 
 def _rows(trial: Trial, trials: Sequence[Trial], command: str) -> list[dict[str, Any]]:

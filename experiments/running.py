@@ -36,9 +36,11 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
             while engine is not None and ids and not told.stop:
                 outcome = _do(grids[place], boards[place], ids, engine, told)
                 status = max(status, int(bool(outcome.failed or outcome.left)))
+                if options.only_failed or grids[place].what.more is None:
+                    break
                 known = {trial.id for trial in grids[place].trials}
                 grown = grids[place].grown()
-                if options.only_failed or {trial.id for trial in grown.trials} <= known:
+                if {trial.id for trial in grown.trials} <= known:
                     break
                 grids[place], boards[place] = grown, Board(grown.trials)
                 ids = [name for name in _begin(grown, boards[place], False) if name not in known]

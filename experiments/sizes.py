@@ -31,6 +31,7 @@ from bnonly.config.layers import validated
 from bnonly.config.parser import Parser
 from bnonly.data.kept import keep_last
 from bnonly.errors import BadInput, BnonlyError, guarded
+from bnonly.files import write_atomically
 from bnonly.networks.registry import parse
 from bnonly.progress import console, track
 from bnonly.runs import RunFolder
@@ -204,8 +205,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     from analysis import figures
 
-    figure = figures.accuracy_by_bytes(pd.DataFrame(rows).replace("", None))
-    figure.savefig(path, dpi=130)
+    write_atomically(path, figures.png(figures.accuracy_by_bytes(pd.DataFrame(rows).replace("", None))))
 
 
 def chosen(options: argparse.Namespace) -> list[RunFolder]:

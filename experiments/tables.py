@@ -5,17 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnonly.files import write_atomically
-
-if TYPE_CHECKING:
-    from bnonly.config import RunConfig
-
-_MADE = ("device", "device_name", "threads", "torch", "lightning", "numpy", "git")
 
 
 def write_table(rows: list[dict[str, Any]], path: Path) -> None:
@@ -25,19 +20,6 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
-
-
-def provenance(config: RunConfig, result: Mapping[str, Any] | None, command: str) -> dict[str, Any]:
-    """How a run's row was made, as columns; of a run without a result what is known."""
-    made = result["environment"] if result else {}
-    return {
-        "dtype": config.training.precision,
-        "engine": config.training.engine,
-        **{name: made.get(name) for name in _MADE},
-        "train_seconds": result["train_seconds"] if result else None,
-        "run": config.id,
-        "command": command,
-    }
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -41,8 +41,8 @@ def _fitted(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) ->
 
 def _measured(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
     facts = folder.measures() or {}
-    asked = {"thresholds": list(THRESHOLDS), "shares": list(SHARES), **options, "version": VERSION, "run": config.id}
-    return all(facts.get(name) == value for name, value in asked.items())
+    wanted = {"thresholds": list(THRESHOLDS), "shares": list(SHARES), **options, "version": VERSION, "run": config.id}
+    return all(facts.get(name) == value for name, value in wanted.items())
 
 
 def _ablated(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ class Watch(Protocol):
 
     def __exit__(self, *exception: object) -> None: ...
 
-    def look(self, running: int, slots: int) -> None:
+    def look(self, slots: int) -> None:
         """About once a second, after the board has looked."""
         ...
 
@@ -40,7 +40,7 @@ def watch(title: str, board: Board) -> Watch:
     return Pane(title, board, out)
 
 
-def outlook(board: Board, running: int, slots: int) -> str:
+def outlook(board: Board, slots: int) -> str:
     """The counts and the time left, as a clause."""
     counts = board.counts()
     parts = [f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting") if counts[state]]
@@ -63,10 +63,10 @@ class Lines:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def look(self, running: int, slots: int) -> None:
+    def look(self, slots: int) -> None:
         if (now := time.monotonic()) - self._said >= _SECONDS_A_LINE:
             self._said = now
-            self.say(f"{self._title}: {outlook(self._board, running, slots)}")
+            self.say(f"{self._title}: {outlook(self._board, slots)}")
 
     def ended(self, row: Row, said: str = "") -> None:
         done = self._board.counts()["done"]

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from analysis.figures.bytes import accuracy_by_bytes
 from analysis.figures.clamping import clamp_curves
 from analysis.figures.drawing import Drawing, NoData
 from analysis.figures.gamma import gamma_histograms, gamma_layers
@@ -23,6 +22,7 @@ from analysis.figures.scaling import (
     sparsity_by_depth,
     sparsity_by_width,
 )
+from analysis.figures.sizes import accuracy_by_bytes
 from analysis.figures.style import COLOURS, csv, pdf, png, svg
 from analysis.figures.variants import (
     accuracy_by_decay,

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from analysis.figures.style import plain
+from analysis.figures.style import plain, png, svg
 from analysis.settings import PAPER_EPOCHS
 from bnonly.errors import BadInput
 
@@ -33,6 +33,10 @@ class Drawing:
     figure: Figure
     caption: str
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """NAME.png and NAME.svg. The figure is closed then."""
+        return {f"{name}.png": png(self.figure), f"{name}.svg": svg(self.figure, self.caption).encode()}
 
 
 def over_seeds(runs: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
@@ -228,8 +232,8 @@ def made(rows: pd.DataFrame, counts: pd.Series | None = None) -> str:
             sentences.append(f"Mean over seeds, band and bars one sample standard deviation ({n}).")
     devices = sorted({name for name in rows["device_name"] if name}) or ["an unknown device"]
     precisions = sorted({name for name in rows["precision"] if name})
-    short_one = "" if set(rows["epochs"]) == {PAPER_EPOCHS} else f" (the paper: {PAPER_EPOCHS})"
-    short_one = short_one if (rows["source"] == "cifar10").any() else ""
+    beside_paper = "" if set(rows["epochs"]) == {PAPER_EPOCHS} else f" (the paper: {PAPER_EPOCHS})"
+    beside_paper = beside_paper if (rows["source"] == "cifar10").any() else ""
     dtype = f" in {' and '.join(precisions)}" if precisions else ""
-    sentences.append(f"Trained for {epochs_of(rows)}{short_one}{dtype} on {', '.join(devices)}.")
+    sentences.append(f"Trained for {epochs_of(rows)}{beside_paper}{dtype} on {', '.join(devices)}.")
     return " ".join(sentences)

@@ -91,15 +91,7 @@ class Kept:
 
     def provenance(self, made: Made | None) -> dict[str, Any]:
         """How a row was made, as columns; of a run without a result what is known."""
-        environment = made.environment if made else {}
-        return {
-            "dtype": self.config.training.precision,
-            "engine": self.config.training.engine,
-            **{name: _plain(environment.get(name)) for name in _MADE},
-            "train_seconds": made.train_seconds if made else None,
-            "run": self.config.id,
-            "command": self.command,
-        }
+        return provenance(self.config, made.model_dump() if made else None, self.command)
 
     def own_provenance(self, made: Made) -> dict[str, Any]:
         """`provenance` of a task that trains by itself, in float32 by plain modules, whatever presets say of runs."""
@@ -130,6 +122,19 @@ def _configurations(path: Path, files: frozenset[str]) -> Any:
             yield (read_object(path / name) or {}).get("config")
     if "config.yaml" in files:
         yield yaml_mapping(path / "config.yaml")
+
+
+def provenance(config: RunConfig, result: Mapping[str, Any] | None, command: str) -> dict[str, Any]:
+    """How a run's row was made, as columns; of a run without a result what is known."""
+    made = result or {"environment": {}, "train_seconds": None}
+    return {
+        "dtype": config.training.precision,
+        "engine": config.training.engine,
+        **{name: _plain(made["environment"].get(name)) for name in _MADE},
+        "train_seconds": made["train_seconds"],
+        "run": config.id,
+        "command": command,
+    }
 
 
 def _plain(value: Any) -> Any:

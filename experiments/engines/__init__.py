@@ -72,12 +72,7 @@ def open_engine(name: str, **options: Any) -> Engine:
     if name not in ENGINES:
         raise BadInput(f"unknown engine {name!r}: there are {', '.join(ENGINES)}")
     module, _, kind = ENGINES[name].partition(":")
-    try:
-        make = getattr(import_module(module), kind)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise BadInput(f"engine {name} is not part of this checkout: use local") from None
+    make = getattr(import_module(module), kind)
     try:
         return make(**options)
     except TypeError as error:

@@ -236,7 +236,7 @@ class Slurm:
                 os.kill(int(number), signal.SIGTERM)  # submitit's own way to cancel kills a second later
 
 
-def attempt(text: str, threads: int, cwd: str) -> tuple[str, str | None, str, str]:
+def attempt(text: str, threads: int, cwd: str) -> tuple[str, str | None, str, str, float]:
     """One attempt at a job, on the node; an Ended's fields."""
     process = TrialProcess(threads, cwd)
     for kind in (signal.SIGTERM, signal.SIGUSR2):  # the latter comes before the time limit and before a preemption

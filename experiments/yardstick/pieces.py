@@ -65,7 +65,7 @@ def lightning_overhead(rounds: int) -> dict[str, Any]:
     )
     batches = run_batches(config, run_data(config), torch.device("cpu"))
     steps = batches[0].steps * EPOCHS
-    pairs = _alternating(rounds, lambda: _with_lightning(config, batches), lambda: _by_hand(config, batches))
+    pairs = _alternating(rounds, lambda: _with_lightning(config, batches), lambda: _by_hand(batches))
     return _row("Lightning, a step", "loop by hand, a step", "s", [(a / steps, b / steps) for a, b in pairs])
 
 
@@ -82,7 +82,7 @@ def _with_lightning(config: RunConfig, batches: Any) -> float:
         return sum(record["seconds"] for record in RunFolder(Path(folder)).metrics())
 
 
-def _by_hand(config: RunConfig, batches: Any) -> float:
+def _by_hand(batches: Any) -> float:
     net = _tiny().train()
     sgd = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
     sums = torch.zeros(4, dtype=torch.float64)

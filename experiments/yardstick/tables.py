@@ -25,7 +25,7 @@ _VERSIONS = ("python", "torch", "torchvision", "lightning", "numpy", "bnonly", "
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     """The experiment's files by name, of those trials that were measured; none where none was."""
-    from analysis.figures import csv, png, svg
+    from analysis.figures import csv
     from analysis.figures.speed import roofline, speed
 
     measured = [facts for trial in trials if (facts := found(trial.folder)) is not None]
@@ -39,8 +39,7 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
         made["pieces.csv"] = csv(pd.DataFrame([row | {"command": command} for row in pieces["rows"]]))
     every = pd.DataFrame([row for facts in measured for row in _rounds(facts)])
     for name, drawing in (("speed", speed(every)), ("roofline", roofline(table))):
-        made[f"{name}.png"] = png(drawing.figure)
-        made[f"{name}.svg"] = svg(drawing.figure, drawing.caption).encode()
+        made |= drawing.files(name)
     return made
 
 
