@@ -17,8 +17,8 @@ import yaml
 from bnonly.errors import BadInput
 
 _MARKS = ("config.yaml", "metrics.jsonl", "result.json", "failure.json")
-STAGE = re.compile(r"(perceptual|style)-[0-9a-f]{10}\.json")
-"""What a stage that trains nothing leaves, with a configuration in it."""
+STAGE = re.compile(r"([a-z]+)-[0-9a-f]{10}\.json")
+"""What a stage that trains nothing leaves, KIND-DIGEST.json, with a configuration in it."""
 _DEEPEST = 4  # folders below the one named: out/experiment/id is 2
 _Yaml: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it was compiled
 
@@ -66,6 +66,11 @@ def find(paths: Iterable[Path]) -> Found:
         raise BadInput(f"{named}: no run is in there; name the folder given to --out, an experiment's, or a run's")
     first, second, third = (tuple(sorted(places.values())) for places in (runs, grids, trials))
     return Found(first, second, third, inside)
+
+
+def of_kind(kind: str, files: Iterable[str]) -> list[str]:
+    """Of a folder's files those that stages of a kind left, sorted."""
+    return sorted(name for name in files if (stage := STAGE.fullmatch(name)) and stage[1] == kind)
 
 
 def _check(top: Path) -> None:

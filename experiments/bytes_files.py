@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_object
+from bnonly.files import write_object
 from bnonly.runs import RunFolder
+from experiments.stagefile import kept
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,8 +34,7 @@ _BATCHES = 100  # of training, for the same
 
 
 def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
-    facts = read_object(folder.path / NAME) or {}
-    return facts.get("version") == VERSION and facts.get("run") == config.id
+    return kept(folder.path / NAME, config, VERSION) is not None
 
 
 def store(config: RunConfig, folder: RunFolder) -> None:

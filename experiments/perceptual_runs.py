@@ -5,8 +5,6 @@ Leaves perceptual-DIGEST.json in the trial's folder, DIGEST being that of the st
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
 from bnonly.errors import BadInput
-from bnonly.files import read_object, write_object
+from bnonly.files import write_object
 from bnonly.runs import RunFolder
 from experiments.scenes import FAR, KINDS, patches, scenes
+from experiments.stagefile import kept, named
 
 if TYPE_CHECKING:
     import torch
@@ -33,14 +32,12 @@ _FILES = {"vgg16": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}  # torch
 
 
 def place(folder: RunFolder, options: Mapping[str, Any]) -> Path:
-    text = json.dumps(options, sort_keys=True, separators=(",", ":"))
-    return folder.path / f"perceptual-{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
+    return named(folder, "perceptual", options)
 
 
 def found(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a stage left; None where it is not done."""
-    facts = read_object(place(folder, options)) or {}
-    return facts if facts.get("version") == VERSION and facts.get("run") == config.id else None
+    return kept(place(folder, options), config, VERSION)
 
 
 def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
@@ -65,20 +62,15 @@ def train(config: RunConfig, folder: RunFolder, **options: Any) -> None:
     """options: task; loss ({}: by pixel alone); steps; size, pixels a side; images, to train on (of photographs, all
     patches); batch; amount, what the perceptual loss counts beside the pixels'.
     """
-    import torch
 
-    from bnonly.training.environment import environment, pick_device
+    from bnonly.training.environment import environment, pick_device, threads
 
     device, missing = pick_device(config.training.device), _missing(options["loss"])
     facts: dict[str, Any] = {"scores": None, "diverged": None, "train_seconds": None}
     if missing is None:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(config.training.threads or threads)
-        try:
+        with threads(config.training.threads):
             facts = _trained(config.seed, device, **options)
             made = environment(device)
-        finally:
-            torch.set_num_threads(threads)
     else:
         made = environment(device)
     result = {"version": VERSION, "run": config.id, "asked": options, "config": config.plain(), **facts}

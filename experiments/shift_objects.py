@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_object
+from bnonly.files import write_object
 from bnonly.runs import RunFolder
+from experiments.stagefile import kept
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "similarity.json"
+NAME, VERSION = "similarity.json", 1
 OBJECTS = 10
 _PLACES = 16  # steps from one side to the other, or more
 _LARGEST = 32  # images of fewer pixels, as digits, get a ground of twice their side
@@ -24,7 +25,7 @@ _LARGEST = 32  # images of fewer pixels, as digits, get a ground of twice their 
 
 def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
     """Whether the run's folder has the study."""
-    return (read_object(folder.path / NAME) or {}).get("run") == config.id
+    return kept(folder.path / NAME, config, VERSION) is not None
 
 
 def look(config: RunConfig, folder: RunFolder) -> None:
@@ -46,7 +47,7 @@ def look(config: RunConfig, folder: RunFolder) -> None:
     with exact_kernels():
         found = similarity(net, patches, scene, list(layers.values()), precision="fp32", quiet=True)
     facts = {
-        "version": 1,
+        "version": VERSION,
         "run": config.id,
         "objects": len(patches),
         "side": side,

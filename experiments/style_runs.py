@@ -5,7 +5,6 @@ NAME-DIGEST.png, and the two photographs at its size.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import time
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
-from bnonly.files import read_object, write_atomically, write_together
+from bnonly.files import write_atomically, write_together
 from bnonly.runs import RunFolder
 from experiments.scenes import photographs
+from experiments.stagefile import kept, named
 
 if TYPE_CHECKING:
     import torch
@@ -28,16 +28,13 @@ PHOTOGRAPHS = {"content": "temple", "style": "flower"}
 
 def place(folder: RunFolder, options: Mapping[str, Any]) -> Path:
     """Of the facts; a painting lies beside them, ending in .png."""
-    text = json.dumps(options, sort_keys=True, separators=(",", ":"))
-    return folder.path / f"style-{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
+    return named(folder, "style", options)
 
 
 def found(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a stage left; None where it is not done."""
     path = place(folder, options)
-    facts = read_object(path) or {}
-    if facts.get("version") != VERSION or facts.get("run") != config.id:
-        return None
+    facts = kept(path, config, VERSION)
     return facts if not options["steps"] or path.with_suffix(".png").is_file() else None
 
 
@@ -66,25 +63,21 @@ def look(
     from bnonly.features.networks import settle, stage_ends
     from bnonly.features.statistics import statistics
     from bnonly.features.style import normalised
-    from bnonly.training.environment import environment, exact_kernels, pick_device
+    from bnonly.training.environment import environment, exact_kernels, pick_device, threads
 
     options = {"network": network, "residual": residual, "settled": settled, "smooth": smooth}
     options |= {"size": size, "steps": steps}
-    device, threads = pick_device(config.training.device), torch.get_num_threads()
-    torch.set_num_threads(config.training.threads or threads)
-    try:
+    device = pick_device(config.training.device)
+    with threads(config.training.threads), exact_kernels():
         pictures = photographs()
         given = content, style = [_picture(pictures[name], size).to(device) for name in PHOTOGRAPHS.values()]
         net, began = extractor(network, config.seed, residual=residual).to(device), time.perf_counter()
-        with exact_kernels():
-            if settled:
-                settle(net, [normalised(content), normalised(style)])
-            inputs = torch.cat([normalised(content), normalised(style)])
-            rows = statistics(net, stage_ends(net), inputs, 1.0 if smooth else None)
-            png, losses = _painted(net, content, style, smooth, steps)
+        if settled:
+            settle(net, [normalised(content), normalised(style)])
+        inputs = torch.cat([normalised(content), normalised(style)])
+        rows = statistics(net, stage_ends(net), inputs, 1.0 if smooth else None)
+        png, losses = _painted(net, content, style, smooth, steps)
         made = environment(device)
-    finally:
-        torch.set_num_threads(threads)
     result = {"version": VERSION, "run": config.id, "asked": options, "config": config.plain(), "statistics": rows}
     result |= {"losses": losses, "train_seconds": time.perf_counter() - began, "environment": made}
     path, text = place(folder, options), (json.dumps(result, indent=1) + "\n").encode()

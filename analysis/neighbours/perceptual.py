@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from analysis.folders import of_kind
 from analysis.neighbours.kept import File, Kept, Made, fields
 from analysis.neighbours.shown import Neighbour, Part, Shown, largest, made_on, moments
 
-FILE = re.compile(r"perceptual-[0-9a-f]{10}\.json")
 SLIDES = {
     "pixel alone": 69.60,
     **{
@@ -99,7 +99,7 @@ def read(trials: Sequence[Kept]) -> pd.DataFrame | None:
     """A row a training, with its loss and its scores."""
     rows = []
     for trial in trials:
-        own = (trial.load(name, Training) for name in sorted(filter(FILE.fullmatch, trial.files)))
+        own = (trial.load(name, Training) for name in of_kind("perceptual", trial.files))
         done = (facts for facts in own if facts and facts.run == trial.config.id and facts.unavailable is None)
         rows += [_row(trial, facts) for facts in sorted(done, key=_order)]
     return pd.DataFrame(rows) if rows else None
@@ -221,7 +221,7 @@ NEIGHBOUR = Neighbour(
     "perceptual",
     "Perceptual loss in random features",
     ("perceptual", "grids"),
-    lambda experiment, files: any(map(FILE.fullmatch, files)),
+    lambda experiment, files: bool(of_kind("perceptual", files)),
     read,
     show,
 )

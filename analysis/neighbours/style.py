@@ -5,7 +5,6 @@ beside them, that the experiment `style` leaves in its trials' folders.
 from __future__ import annotations
 
 import io
-import re
 import struct
 import warnings
 import zlib
@@ -16,10 +15,10 @@ from typing import Any, Literal
 import pandas as pd
 from PIL import Image
 
+from analysis.folders import of_kind
 from analysis.neighbours.kept import File, Kept, Made, fields
 from analysis.neighbours.shown import Neighbour, Part, Sheet, Shown, largest, made_on, moments
 
-FILE = re.compile(r"style-[0-9a-f]{10}\.json")
 _ASKED = ("network", "residual", "settled", "smooth", "size", "steps")
 _SETTING = ("size", "steps")
 PHOTOGRAPHS = ("content", "style")  # that paintings begin with
@@ -106,7 +105,7 @@ def _photographs(trial: Kept, size: int) -> dict[str, Image.Image]:
 def _done(trial: Kept) -> list[tuple[str, Looked]]:
     """What is whole, by name: plain networks first, residual ones before those without additions."""
     found = []
-    for name in sorted(filter(FILE.fullmatch, trial.files)):
+    for name in of_kind("style", trial.files):
         facts = trial.load(name, Looked)
         mine = facts is not None and facts.run == trial.config.id
         if facts and mine and (not facts.asked.steps or _painting(name) in trial.files):
@@ -193,7 +192,7 @@ NEIGHBOUR = Neighbour(
     "style",
     "Style transfer",
     ("statistics", "paintings", "sheet"),
-    lambda experiment, files: any(map(FILE.fullmatch, files)),
+    lambda experiment, files: bool(of_kind("style", files)),
     read,
     show,
 )

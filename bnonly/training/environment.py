@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +40,17 @@ def pick_device(wanted: str, rank: int = 0, count: int = 1) -> torch.device:
     if (device.index or 0) >= gpus:
         raise BadInput(f"training.device {wanted} is not on this machine: use auto, or cpu")
     return torch.device("cuda", device.index or 0)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """A block in which torch computes with so many threads; None: with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def exact_kernels() -> Any:

@@ -26,7 +26,14 @@ from bnonly.trainable import trained_of
 from bnonly.training import begun, checkpoint
 from bnonly.training.allocator import keep_freed_memory
 from bnonly.training.build import engaged, image_shape, placed, run_batches, run_data, run_network
-from bnonly.training.environment import engine_facts, environment, exact_kernels, pick_device, warn_of_emulation
+from bnonly.training.environment import (
+    engine_facts,
+    environment,
+    exact_kernels,
+    pick_device,
+    threads,
+    warn_of_emulation,
+)
 from bnonly.training.faults import as_sentence
 from bnonly.training.fitting import fitting_batch
 from bnonly.training.listener import Listener
@@ -49,12 +56,8 @@ def fit(config: RunConfig, listeners: tuple[Listener, ...] = (), team: Team | No
     if folder.result_of(config) is not None:
         return folder
     keep_freed_memory()
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.training.threads or max(1, before // team.local_count))
-    try:
+    with threads(config.training.threads or max(1, torch.get_num_threads() // team.local_count)):
         return _fit(config, folder, listeners, team)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fit(config: RunConfig, folder: RunFolder, listeners: tuple[Listener, ...], team: Team) -> RunFolder:

@@ -17,6 +17,7 @@ from bnonly.files import read_object, write_object
 from bnonly.progress import track
 from bnonly.runs import RunFolder
 from experiments.grid import Trial
+from experiments.stagefile import kept
 from experiments.yardstick.answers import on
 from experiments.yardstick.blocks import Side
 from experiments.yardstick.images import title
@@ -28,9 +29,7 @@ _MADE = ("device", "device_name", "cpu_capability", "threads", "torch", "lightni
 
 
 def answered(config: RunConfig, folder: RunFolder, options: Mapping[str, Any]) -> bool:
-    facts = read_object(folder.path / NAME) or {}
-    asked = {"version": VERSION, "run": config.id, "on": on(config), "asked": list(options["sides"])}
-    return all(facts.get(name) == value for name, value in asked.items())
+    return kept(folder.path / NAME, config, VERSION, on=on(config), asked=list(options["sides"])) is not None
 
 
 def measure(config: RunConfig, folder: RunFolder, *, sides: Sequence[str]) -> None:

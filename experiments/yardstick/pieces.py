@@ -24,6 +24,7 @@ from bnonly.measure.accuracy import tally
 from bnonly.randomness import bngen
 from bnonly.runs import RunFolder
 from bnonly.training.build import run_batches, run_data
+from bnonly.training.environment import threads
 from bnonly.training.fit import quiet, trainer
 from bnonly.training.module import GroupTraining
 from experiments.tables import made_with, quartiles
@@ -34,13 +35,9 @@ EPOCHS, BATCH = 4, 16  # 90 steps an epoch
 
 def measure(rounds: int) -> list[dict[str, Any]]:
     """A row a pair: medians, the quartiles of the ratio, and what it was measured with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         shared = made_with() | {"dtype": "fp32"}
         return [pair(rounds) | shared for pair in (generator, lightning_overhead)]
-    finally:
-        torch.set_num_threads(before)
 
 
 def generator(rounds: int) -> dict[str, Any]:
