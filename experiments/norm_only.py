@@ -2,16 +2,18 @@
 
     bnonly experiment run norm_only --preset cpu --set data.path=CIFAR10
 
-Frankle et al. (2021) train BatchNorm in convolutional networks. Strict norm-only training of a random Mixer or ViT we
-found published nowhere; the nearest, Lu et al. (2021), trains LayerNorm, input and output layer and positions.
-Whether training few parameters or all looks better hangs on the learning rate (Rothermel et al. 2021), so every cell,
-a network and a group, gets its own: the rates are tried on training images held out, and the best one alone, on all
-training images, sees the test set. ResNets train by SGD with momentum as in the paper, Mixer and ViT by Adam without
-decay, as transformers do; all with a warm-up of a tenth of the epochs and half a cosine.
+Frankle et al. (2021) train BatchNorm in convolutional networks. Strict norm-only training of a random Mixer or ViT
+we found published nowhere; the nearest, Lu et al. (2021), trains LayerNorm, input and output layer and positions.
+Whether training few parameters or all looks better hangs on the learning rate (Rothermel et al. 2021), so every
+cell, a network and a group, gets its own: the rates are tried on training images held out, the next one beyond,
+too, where the greatest or the least is the best, and the best one alone, on all training images, sees the test
+set. ResNets train by SGD with momentum as in the paper, Mixer and ViT by Adam without decay, as transformers do;
+all with a warm-up of a tenth of the epochs and half a cosine.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,6 +36,7 @@ RATES = {
     "sgd": By(smoke=(0.03, 0.3), cpu=(0.03, 0.1, 0.3, 1.0), paper=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "adam": By(smoke=(0.003, 0.03), cpu=(0.001, 0.003, 0.01, 0.03), paper=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
 }
+BEYOND = By(smoke=0, cpu=2, paper=2)  # rates that a cell may try past these
 HOLDOUT = By(smoke=300, cpu=5000, paper=5000)
 SEEDS = By(smoke=1, cpu=3, paper=3)  # of the best rate; the sweep has seed 0 alone
 # Epochs, and those of them that warm up.
@@ -57,24 +60,44 @@ def cell(trial: Trial) -> tuple[str, str]:
     return trial.config.network.name, trial.config.group
 
 
-def best(trials: Iterable[Trial]) -> dict[tuple[str, str], Trial | None]:
-    """Of each cell the run of the sweep with the best held-out accuracy, the smaller rate of equals; None while one
-    has neither a result nor failed for good, or where all have failed."""
+def sweeps(trials: Iterable[Trial]) -> dict[tuple[str, str], list[Trial]]:
+    """Of each cell the runs that are judged on held-out images, by rate."""
     cells: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         if trial.config.data.holdout:
             cells.setdefault(cell(trial), []).append(trial)
-    by_rate = {key: sorted(own, key=lambda trial: trial.config.training.lr) for key, own in cells.items()}
-    return {key: next(iter(ranked(own) or ()), None) for key, own in by_rate.items()}
+    return {key: sorted(own, key=lambda trial: trial.config.training.lr) for key, own in cells.items()}
+
+
+def beyond(preset: str, sweep: Sequence[Trial], best: float) -> float | None:
+    """The rate to try next where the best is the greatest or the least of a sweep and so many may still be tried."""
+    rates = [trial.config.training.lr for trial in sweep]
+    if len(rates) >= len(RATES[sweep[0].config.training.optimizer].of(preset)) + BEYOND.of(preset):
+        return None
+    if best == rates[-1]:
+        return _next(best, up=True)
+    return _next(best, up=False) if best == rates[0] else None
+
+
+def _next(rate: float, up: bool) -> float:
+    """1, 3, 10, 30 and so on."""
+    tens = math.floor(math.log10(rate) + 1e-9)
+    one = round(rate / 10.0**tens) == 1
+    power = tens + (0 if one and up else 1 if up else -1 if one else 0)
+    return float(f"{3 if one else 1}e{power}")
 
 
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
-    """When a cell's sweep is done: its best rate on all training images, which alone sees the test set."""
-    for (network, group), trial in best(trials).items():
-        if trial is not None:
-            for seed in range(SEEDS.of(preset)):
-                values = point(preset, network, group, trial.config.training.lr, 0)
-                yield {"seed": seed} | dict(zip(_FIELDS.split(", "), values, strict=True))
+    """When a cell's sweep is done: the rate beyond it, or its best on all training images, which alone sees the test
+    set. The least one of equals; nothing where all have failed."""
+    for (network, group), sweep in sweeps(trials).items():
+        if not (best := ranked(sweep)):
+            continue
+        rate = best[0].config.training.lr
+        further = beyond(preset, sweep, rate)
+        for seed in range(SEEDS.of(preset)) if further is None else (0,):
+            values = point(preset, network, group, further or rate, HOLDOUT.of(preset) if further else 0)
+            yield {"seed": seed} | dict(zip(_FIELDS.split(", "), values, strict=True))
 
 
 def _sweep(preset: str) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from analysis.figures.drawing import NoData
 from analysis.figures.norm_only import accuracy_by_rate
 from bnonly.cli import main
 from experiments.grid import trials
-from experiments.norm_only import GROUPS, RATES, RESNETS, TOKENS, best, cell, more
+from experiments.norm_only import GROUPS, RATES, RESNETS, TOKENS, cell, more
 
 
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
@@ -31,7 +31,7 @@ def test_every_cell_has_every_rate_of_its_optimizer_and_no_test_set(preset, tmp_
 
 def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False):
     training, folder = (
-        SimpleNamespace(lr=lr),
+        SimpleNamespace(lr=lr, optimizer="adam"),
         SimpleNamespace(result=lambda: None if top1 is None else {"test": {"top1": top1}}, given_up=failed),
     )
     config = SimpleNamespace(training=training, data=SimpleNamespace(holdout=10), group=group)
@@ -39,16 +39,27 @@ def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False):
     return SimpleNamespace(config=config, folder=folder)
 
 
-def test_the_best_rate_is_picked_when_all_are_done():
-    key = ("vit_w128_d4_p4", "norm")
-    assert best([fake(0.1, 0.5), fake(0.01, 0.6), fake(1, None)])[key] is None
-    assert best([fake(0.1, 0.5), fake(0.01, 0.6), fake(1, None, failed=True)])[key].config.training.lr == 0.01
-    assert best([fake(0.1, 0.6), fake(0.01, 0.6)])[key].config.training.lr == 0.01
-    assert best([fake(0.1, None, failed=True)])[key] is None
-    assert list(more("cpu", [fake(0.1, None)])) == []
-    follow = list(more("cpu", [fake(0.1, 0.5), fake(0.01, 0.6)]))
-    assert [own["seed"] for own in follow] == [0, 1, 2]
-    assert all(own["data.holdout"] == 0 and own["training.lr"] == 0.01 for own in follow)
+def rates_of(*scores, preset="cpu"):
+    """What follows a sweep over these rates and accuracies, of which None is a run that failed for good."""
+    found = more(preset, [fake(lr, top1, failed=top1 is None) for lr, top1 in scores])
+    return [(own["training.lr"], own["data.holdout"], own["seed"]) for own in found]
+
+
+def test_the_best_rate_sees_the_test_set_when_all_are_done():
+    assert list(more("cpu", [fake(0.1, 0.5), fake(0.01, 0.6), fake(1, None)])) == []
+    assert rates_of((0.001, 0.5), (0.003, 0.6), (0.01, 0.6)) == [(0.003, 0, seed) for seed in range(3)]
+    assert rates_of((0.001, 0.5), (0.003, 0.6), (0.01, None)) == [(0.003, 0, seed) for seed in range(3)]
+    assert rates_of((0.1, None)) == []
+
+
+def test_beyond_the_end_of_a_sweep_there_is_another_rate_to_try():
+    sweep = [(0.001, 0.3), (0.003, 0.4), (0.01, 0.5), (0.03, 0.6)]
+    assert rates_of(*sweep) == [(0.1, 5000, 0)]
+    assert rates_of(*sweep, (0.1, 0.5)) == [(0.03, 0, seed) for seed in range(3)]
+    assert rates_of(*sweep, (0.1, 0.7)) == [(0.3, 5000, 0)]
+    assert rates_of(*sweep, (0.1, 0.7), (0.3, 0.8)) == [(0.3, 0, seed) for seed in range(3)]
+    assert rates_of((0.001, 0.7), *sweep[1:]) == [(0.0003, 5000, 0)]
+    assert rates_of((0.003, 0.1), (0.03, 0.2), preset="smoke") == [(0.03, 0, 0)]
 
 
 def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
