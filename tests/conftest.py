@@ -32,6 +32,12 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("BNONLY_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    """A busy machine's slow stop after SIGTERM would otherwise end pytest itself, as it ends a run."""
+    monkeypatch.setattr("bnonly.training.rescue.PATIENCE", 600.0)
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A disk of its own, of four megabytes."""

@@ -31,11 +31,11 @@ _IN_PLACE = (operator.iadd, torch.relu_, "relu_", "add_")
 
 
 class _Tracer(fx.Tracer):
-    """Stops at layers that are known."""
+    """Stops at layers that are known, and at our GroupNorm, which asks its input what it is."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = _is(m, nn.Conv2d, nn.Linear, _BatchNorm, BlurPool, EveryMaximum)
-        return known or super().is_leaf_module(m, module_qualified_name)
+        whole = _is(m, nn.Conv2d, nn.Linear, _BatchNorm, nn.GroupNorm, BlurPool, EveryMaximum)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
