@@ -7,8 +7,9 @@ we found published nowhere; the nearest, Lu et al. (2021), trains LayerNorm, inp
 Whether training few parameters or all looks better hangs on the learning rate (Rothermel et al. 2021), so every
 cell, a network and a group, gets its own: the rates are tried on training images held out, the next one beyond,
 too, where the greatest or the least is the best, and the best one alone, on all training images, sees the test
-set. ResNets train by SGD with momentum as in the paper, Mixer and ViT by Adam without decay, as transformers do;
-all with a warm-up of a tenth of the epochs and half a cosine.
+set. Mixer and ViT train by Adam without decay, as transformers do. ResNets train by SGD with momentum and decay as
+in the paper, and where their weights are frozen by Adam, too, whichever is better: the paper's rates were chosen for
+weights. All have a warm-up of a tenth of the epochs and half a cosine.
 """
 
 from __future__ import annotations
@@ -48,11 +49,9 @@ _FIELDS = (
 )
 
 
-def point(preset: str, network: str, group: str, lr: float, holdout: int) -> tuple[Any, ...]:
+def point(preset: str, network: str, group: str, optimizer: str, lr: float, holdout: int) -> tuple[Any, ...]:
     """A run's values of _FIELDS."""
-    sgd = network.startswith("cifar_resnet")
-    how = ("sgd", lr, 1e-4) if sgd else ("adam", lr, 0.0)
-    return (network, group, *how, *EPOCHS.of(preset), holdout)
+    return (network, group, optimizer, lr, 1e-4 if optimizer == "sgd" else 0.0, *EPOCHS.of(preset), holdout)
 
 
 def cell(trial: Trial) -> tuple[str, str]:
@@ -60,13 +59,13 @@ def cell(trial: Trial) -> tuple[str, str]:
     return trial.config.network.name, trial.config.group
 
 
-def sweeps(trials: Iterable[Trial]) -> dict[tuple[str, str], list[Trial]]:
-    """Of each cell the runs that are judged on held-out images, by rate."""
-    cells: dict[tuple[str, str], list[Trial]] = {}
-    for trial in trials:
+def sweeps(trials: Iterable[Trial]) -> dict[tuple[str, str], dict[str, list[Trial]]]:
+    """Of each cell the runs that are judged on held-out images: by optimizer, in the order of their rates."""
+    cells: dict[tuple[str, str], dict[str, list[Trial]]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.config.training.lr):
         if trial.config.data.holdout:
-            cells.setdefault(cell(trial), []).append(trial)
-    return {key: sorted(own, key=lambda trial: trial.config.training.lr) for key, own in cells.items()}
+            cells.setdefault(cell(trial), {}).setdefault(trial.config.training.optimizer, []).append(trial)
+    return cells
 
 
 def beyond(preset: str, sweep: Sequence[Trial], best: float) -> float | None:
@@ -88,24 +87,38 @@ def _next(rate: float, up: bool) -> float:
 
 
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
-    """When a cell's sweep is done: the rate beyond it, or its best on all training images, which alone sees the test
-    set. The least one of equals; nothing where all have failed."""
-    for (network, group), sweep in sweeps(trials).items():
-        if not (best := ranked(sweep)):
-            continue
-        rate = best[0].config.training.lr
-        further = beyond(preset, sweep, rate)
-        for seed in range(SEEDS.of(preset)) if further is None else (0,):
-            values = point(preset, network, group, further or rate, HOLDOUT.of(preset) if further else 0)
-            yield {"seed": seed} | dict(zip(_FIELDS.split(", "), values, strict=True))
+    """When a sweep is done: the rate beyond it. When all of a cell are: its best rate on all training images, which
+    alone sees the test set. The least one of equals; nothing where all have failed."""
+    for key, own in sweeps(trials).items():
+        orders = [ranked(sweep) for sweep in own.values()]
+        further = [
+            (optimizer, rate)
+            for (optimizer, sweep), order in zip(own.items(), orders, strict=True)
+            if order and (rate := beyond(preset, sweep, order[0].config.training.lr))
+        ]
+        yield from (_run(preset, 0, *key, *how, HOLDOUT.of(preset)) for how in further)
+        best = None if further or None in orders else ranked([trial for sweep in own.values() for trial in sweep])
+        if best:
+            how = best[0].config.training
+            yield from (_run(preset, seed, *key, how.optimizer, how.lr, 0) for seed in range(SEEDS.of(preset)))
+
+
+def _run(preset: str, seed: int, *asked: Any) -> dict[str, Any]:
+    return {"seed": seed} | dict(zip(_FIELDS.split(", "), point(preset, *asked), strict=True))
+
+
+def _optimizers(network: str, group: str) -> tuple[str, ...]:
+    if not network.startswith("cifar_resnet"):
+        return ("adam",)
+    return ("sgd",) if group == "all" else ("sgd", "adam")
 
 
 def _sweep(preset: str) -> list[tuple[Any, ...]]:
     return [
-        point(preset, network, group, lr, HOLDOUT.of(preset))
+        point(preset, network, group, optimizer, lr, HOLDOUT.of(preset))
         for group in GROUPS.of(preset)
-        for networks, optimizer in ((RESNETS, "sgd"), (TOKENS, "adam"))
-        for network in networks.of(preset)
+        for network in (*RESNETS.of(preset), *TOKENS.of(preset))
+        for optimizer in _optimizers(network, group)
         for lr in RATES[optimizer].of(preset)
     ]
 

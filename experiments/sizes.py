@@ -30,13 +30,14 @@ from bnonly.config import RunConfig
 from bnonly.config.layers import validated
 from bnonly.config.parser import Parser
 from bnonly.data.kept import keep_last
-from bnonly.errors import BadInput, BnonlyError, guarded
+from bnonly.errors import BadInput, guarded
 from bnonly.files import write_atomically
 from bnonly.networks.registry import parse
 from bnonly.progress import console, track
 from bnonly.runs import RunFolder
 from experiments import sizes_reading, sizes_targets, sizes_timings, sizes_whole
 from experiments.sizes_grid import ASKED, KINDS, columns, kind, known_rows
+from experiments.stored import NotVerified
 from experiments.tables import write_table
 
 EPOCHS = {"cpu": {8: 30, 14: 30, 20: 30, 32: 10, 56: 30}, "smoke": {8: 1}}
@@ -46,10 +47,6 @@ TARGETS = {"cpu": (56, 866), "smoke": (56,)}
 """By preset, the depths whose files are held against their limits."""
 
 RESULTS = Path(__file__).parent / "results"
-
-
-class NotVerified(BnonlyError):
-    """A file did not come back as it was written."""
 
 
 @dataclass(frozen=True)

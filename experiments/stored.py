@@ -21,7 +21,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 class NotVerified(BnonlyError):
-    """A fresh process did not find in a file what this one wrote."""
+    """A fresh process did not find in a file what was written."""
 
 
 def stored(folder: RunFolder, path: Path) -> pd.DataFrame:

@@ -18,20 +18,23 @@ from experiments.norm_only import GROUPS, RATES, RESNETS, TOKENS, cell, more
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "paper"])
 def test_every_cell_has_every_rate_of_its_optimizer_and_no_test_set(preset, tmp_path):
     found = trials("norm_only", preset, tmp_path, [] if preset == "smoke" else ["data.path=."])
-    rates: dict[tuple[str, str], list[float]] = {}
+    rates: dict[tuple[str, str, str], list[float]] = {}
     for trial in found:
         assert trial.config.data.holdout > 0 and trial.config.seed == 0
-        rates.setdefault(cell(trial), []).append(trial.config.training.lr)
-    wanted = {(network, group): "sgd" for network in RESNETS.of(preset) for group in GROUPS.of(preset)}
-    wanted |= {(network, group): "adam" for network in TOKENS.of(preset) for group in GROUPS.of(preset)}
+        training = trial.config.training
+        assert training.weight_decay == {"sgd": 1e-4, "adam": 0}[training.optimizer]
+        rates.setdefault((*cell(trial), training.optimizer), []).append(training.lr)
+    wanted = {(network, group, "sgd") for network in RESNETS.of(preset) for group in GROUPS.of(preset)}
+    wanted |= {(network, group, "adam") for network in TOKENS.of(preset) for group in GROUPS.of(preset)}
+    wanted |= {(network, group, "adam") for network in RESNETS.of(preset) for group in GROUPS.of(preset)[:-1]}
     assert {key: tuple(own) for key, own in rates.items()} == {
-        key: tuple(RATES[optimizer].of(preset)) for key, optimizer in wanted.items()
+        key: tuple(RATES[key[-1]].of(preset)) for key in wanted
     }
 
 
-def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False):
+def fake(lr, top1, network="vit_w128_d4_p4", group="norm", failed=False, optimizer="adam"):
     training, folder = (
-        SimpleNamespace(lr=lr, optimizer="adam"),
+        SimpleNamespace(lr=lr, optimizer=optimizer),
         SimpleNamespace(result=lambda: None if top1 is None else {"test": {"top1": top1}}, given_up=failed),
     )
     config = SimpleNamespace(training=training, data=SimpleNamespace(holdout=10), group=group)
@@ -62,6 +65,18 @@ def test_beyond_the_end_of_a_sweep_there_is_another_rate_to_try():
     assert rates_of((0.003, 0.1), (0.03, 0.2), preset="smoke") == [(0.03, 0, 0)]
 
 
+def test_of_two_optimizers_the_better_one_sees_the_test_set_when_both_are_done():
+    def follows(*adam):
+        sgd = [fake(lr, top1, optimizer="sgd") for lr, top1 in ((0.03, 0.3), (0.1, 0.5), (0.3, 0.4))]
+        found = more("cpu", [*sgd, *(fake(lr, top1) for lr, top1 in adam)])
+        return [(own["training.optimizer"], own["training.lr"], own["data.holdout"]) for own in found]
+
+    assert follows((0.003, 0.4), (0.01, 0.6), (0.03, None)) == []
+    assert follows((0.003, 0.4), (0.01, 0.5), (0.03, 0.6)) == [("adam", 0.1, 5000)]
+    assert follows((0.003, 0.4), (0.01, 0.6), (0.03, 0.5)) == [("adam", 0.01, 0)] * 3
+    assert follows((0.003, 0.3), (0.01, 0.4), (0.03, 0.3)) == [("sgd", 0.1, 0)] * 3
+
+
 def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
     import experiments.norm_only as subject
 
@@ -73,10 +88,11 @@ def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
     found = trials("norm_only", "smoke", tmp_path)
     sweep = [trial for trial in found if trial.config.data.holdout]
     finals = [trial for trial in found if not trial.config.data.holdout]
-    assert len(sweep) == 4 and len(finals) == 2
+    assert len(sweep) == 6 and len(finals) == 2
     for trial in finals:
-        scores = {t.config.training.lr: t.folder.result()["test"]["top1"] for t in sweep if cell(t) == cell(trial)}
-        assert scores[trial.config.training.lr] == max(scores.values())
+        own = [other for other in sweep if cell(other) == cell(trial)]
+        scores = {_how(other): other.folder.result()["test"]["top1"] for other in own}
+        assert scores[_how(trial)] == max(scores.values())
     rows = list(csv.DictReader((tmp_path / "norm_only" / "sweep.csv").read_text().splitlines()))
     assert {row["run"] for row in rows} == {trial.id for trial in sweep}
     assert {(row["network"], row["trained"]) for row in rows} == {
@@ -87,6 +103,10 @@ def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
         trial.id for trial in finals
     }
     assert (tmp_path / "norm_only" / "norm_only.png").stat().st_size > 10_000
+
+
+def _how(trial):
+    return trial.config.training.optimizer, trial.config.training.lr
 
 
 def test_the_figure_shows_what_the_tables_hold():
