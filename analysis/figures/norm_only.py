@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures.drawing import (
@@ -18,6 +22,8 @@ from analysis.figures.drawing import (
     title,
 )
 from analysis.figures.style import markers, palette, plain, styled
+
+_WIDTH = 2.6  # inches of a panel
 
 
 def accuracy_by_rate(sweep: pd.DataFrame, best: pd.DataFrame) -> Drawing:
@@ -49,15 +55,11 @@ def accuracy_by_rate(sweep: pd.DataFrame, best: pd.DataFrame) -> Drawing:
         first.set(xlabel="test accuracy (top-1)", xlim=(0, 1))
         title(first, "At the best rate of each")
         for axes, network in zip(others, swept, strict=True):
-            rows = sweep[(sweep["label"] == network) & sweep["top1"].notna()]
-            for group in groups:
-                own = rows[rows["group"] == group].sort_values("lr")
-                axes.plot(own["lr"], own["top1"], color=colours[group], marker=shapes[group], label=group)
-            percent(axes, "held-out accuracy (top-1)")
-            optimizer = ", ".join(sorted(set(sweep[sweep["label"] == network]["optimizer"])))
-            decades(axes, sweep[sweep["label"] == network]["lr"], f"learning rate of {optimizer}")
-            title(axes, network, 2.6)
-        arrange(figure, grid, left=max(0.75, beside(labels)), width=2.6)
+            _by_rate(axes, sweep[sweep["label"] == network], colours, shapes)
+            title(axes, network, _WIDTH)
+        arrange(figure, grid, left=max(0.75, beside(labels)), width=_WIDTH)
+        for axes in others:  # they have no names beside them
+            axes.yaxis.set_label_coords(-0.57 / _WIDTH, 0.5)
     epochs = ", ".join(map(str, sorted(set(sweep["epochs"]))))
     failed = int(sweep["top1"].isna().sum())
     caption = (
@@ -66,3 +68,19 @@ def accuracy_by_rate(sweep: pd.DataFrame, best: pd.DataFrame) -> Drawing:
         f"{best['seed'].nunique() if len(best) else 0} seed(s).{more}"
     )
     return Drawing(figure, caption, best)
+
+
+def _by_rate(axes: Axes, rows: pd.DataFrame, colours: Mapping[str, Any], shapes: Mapping[str, Any]) -> None:
+    """A network's sweeps: a line a group and optimizer."""
+    own = set(rows["optimizer"])
+    for group, colour in colours.items():
+        for optimizer in sorted(own, reverse=True):
+            line = rows[(rows["group"] == group) & (rows["optimizer"] == optimizer) & rows["top1"].notna()]
+            if len(line):
+                line = line.sort_values("lr")
+                dash = "-" if optimizer == "sgd" else "--"
+                axes.plot(line["lr"], line["top1"], dash, color=colour, marker=shapes[group], label=group)
+    percent(axes, "held-out accuracy (top-1)")
+    of = " of sgd" if "sgd" in own else ""
+    dashed = f" (dashed: {plain(', '.join(sorted(own - {'sgd'})))})" if own - {"sgd"} else ""
+    decades(axes, rows["lr"], f"learning rate{of}{dashed}")

@@ -63,7 +63,8 @@ def show(rows: pd.DataFrame) -> Shown:
         tables["best"] = best.drop(columns=[*said, "holdout"])
     text = [
         "Norm trains scale and shift of every normalisation layer. Each cell, a network and a group, tries its "
-        "learning rates on training images held out; the best one alone, on all training images, sees the test set. "
+        "optimizers and learning rates on training images held out; the best one alone, on all training images, sees "
+        "the test set. "
         f"Trained: {', '.join(sorted(set(rows['setting'])))}."
     ]
     return Shown([Part("Accuracy and the learning rate", "norm_only", drawing)], tables, text, _cells(sweep, best))
@@ -81,7 +82,7 @@ def _cells(sweep: pd.DataFrame, best: pd.DataFrame) -> pd.DataFrame:
                 "network": label,
                 "group": group,
                 "trained": f"{trained.iloc[0]:,.0f}" if len(trained) else "-",
-                "optimizer": own["optimizer"].iloc[0],
+                "optimizer": tried["optimizer"].iloc[0] if len(tried) else "-",
                 "best rate": f"{tried['lr'].iloc[0]:g}" if len(tried) else "-",
                 "rates tried": f"{len(tried)} of {len(own)}",
                 "held-out top-1, %": moments(tried["top1"].head(1), ".1f", 100),

@@ -125,3 +125,14 @@ def test_the_figure_shows_what_the_tables_hold():
     assert "12 runs of 3 epochs" in drawing.caption and "(4 failed)" in drawing.caption
     with pytest.raises(NoData):
         accuracy_by_rate(sweep.assign(top1=None), sweep)
+
+
+def test_the_figure_dashes_a_second_optimizer():
+    rows = [
+        {"label": "ResNet-14", "group": "norm", "seed": 0, "epochs": 3, "optimizer": how, "lr": lr, "top1": lr / 2}
+        for how, lr in (("sgd", 1.0), ("adam", 0.1), ("sgd", 0.3), ("adam", 0.03))
+    ]
+    axes = accuracy_by_rate(pd.DataFrame(rows), pd.DataFrame(rows[:1])).figure.axes[1]
+    lines = {line.get_linestyle(): line.get_xdata().tolist() for line in axes.get_lines()}
+    assert lines == {"-": [0.3, 1.0], "--": [0.03, 0.1]}
+    assert axes.get_xlabel() == "learning rate of sgd (dashed: adam)"
