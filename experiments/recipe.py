@@ -27,7 +27,8 @@ HOLDOUT = By(smoke=300, cpu=5000, paper=5000)
 # Of each choice the paper's comes first. The average is a share of the epochs.
 CHOICES: dict[str, tuple[Any, ...]] = {
     "training.optimizer, training.lr": (
-        ("sgd", 0.1), ("sgd", 0.03), ("sgd", 0.3), ("sgd", 1.0), ("adam", 0.003), ("adam", 0.01), ("adam", 0.03),
+        ("sgd", 0.1), ("sgd", 0.03), ("sgd", 0.3), ("sgd", 1.0),
+        ("adam", 0.01), ("adam", 0.03), ("adam", 0.1), ("adam", 0.3),  # norm_only: 0.1 does better than less
     ),
     "training.schedule": ("milestones", "cosine"),
     "training.weight_decay": (1e-4, 0.0, 1e-5, 1e-3),
