@@ -70,6 +70,7 @@ def _own(config: RunConfig, folder: RunFolder) -> Iterator[tuple[dict[str, Any],
 def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:
     """Whole networks. Weights that did not train on steps are rounded here, and running statistics estimated anew."""
     from bnonly.training.build import trained_network
+    from bnonly.training.environment import exact_kernels
     from bnonly.training.frozen import estimate
     from experiments.bytes_rivals import How, packed, quantise, unpacked
 
@@ -81,7 +82,8 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tup
             net = trained_network(folder)
             quantise(net, fewer)
             net.to(train.device)
-            estimate(net, islice(train.epoch(config.training.epochs - 1), _BATCHES), config.training.precision)
+            with exact_kernels():
+                estimate(net, islice(train.epoch(config.training.epochs - 1), _BATCHES), config.training.precision)
             net.cpu()
         for codec in ("raw", "xz"):
             how = How(dtype, codec)
@@ -93,8 +95,9 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tup
 def _score(net: nn.Module, config: RunConfig, test: Loader) -> dict[str, float | None]:
     from bnonly.measure.accuracy import evaluate
     from bnonly.training.build import placed
-    from bnonly.training.environment import pick_device
+    from bnonly.training.environment import exact_kernels, pick_device
 
     placed(net, config, pick_device(config.training.device))
-    found = evaluate(net, test.in_order(), config.training.precision).plain()
+    with exact_kernels():
+        found = evaluate(net, test.in_order(), config.training.precision).plain()
     return {"top1": found["top1"], "loss": found["loss"]}

@@ -79,7 +79,7 @@ def main() -> None:
     config = RunConfig.model_validate(request["run"])
     from bnonly.measure.accuracy import Score, evaluate
     from bnonly.training.build import placed, run_batches, run_data
-    from bnonly.training.environment import pick_device
+    from bnonly.training.environment import exact_kernels, pick_device
 
     images = run_data(config)
     if images.digest() != request["data_sha256"]:
@@ -92,7 +92,8 @@ def main() -> None:
         if net is not None:
             # Files of equal values, as raw and mask, are one network.
             if (key := _fingerprint(net)) not in scores:
-                scores[key] = evaluate(placed(net, config, device), test.in_order(), config.training.precision)
+                with exact_kernels():
+                    scores[key] = evaluate(placed(net, config, device), test.in_order(), config.training.precision)
             reading = replace(reading, top1=scores[key].top1, loss=scores[key].loss)
         print(json.dumps(asdict(reading)), flush=True)
 

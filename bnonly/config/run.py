@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from bnonly.config.base import Group, Hint, Section
-from bnonly.config.compression import CompressionConfig
+from bnonly.config.compression import LAST, CompressionConfig
 from bnonly.config.data import DataConfig
 from bnonly.config.network import NetworkConfig
 from bnonly.config.regrow import RegrowConfig
@@ -77,6 +77,12 @@ class RunConfig(Section):
     def _consistent(self) -> RunConfig:
         if self.group != "all" and not self.compression.off:
             raise ValueError(f"compression is of weights that train: it needs group all, not {self.group}")
+        most = (1 - LAST) * self.training.epochs
+        if self.compression.prune and self.training.average > most + 1e-9:
+            raise ValueError(
+                f"weights are pruned during the first {LAST:.0%} of the epochs, and a mean with steps of these would "
+                f"bring them back: with compression.prune training.average may be {most:g} at most"
+            )
         return self
 
     def plain(self) -> dict[str, Any]:

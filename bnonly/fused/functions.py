@@ -109,6 +109,8 @@ class _ConvNorm(torch.autograd.Function):
         else:
             assert pending is None, "two_steps has asked for a prepared convolution"
             y = _convolution(x, weight, conv, emulated)
+        if norm.training and y.numel() == y.shape[1]:  # torch's error: of one value there is no variance
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {y.shape}")
         y = y.contiguous(memory_format=_LAST)
         if residual is not None:
             residual = residual.to(y.dtype).contiguous(memory_format=_LAST)

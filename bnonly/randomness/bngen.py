@@ -27,7 +27,7 @@ DISTRIBUTIONS: tuple[Distribution, ...] = ("normal", "uniform", "sign")
 
 # What a stream is for. 0, 1 and 0x80 are part of the seed+BN file's specification; the rest order data and channels.
 INITIAL, POSITIONS, ORDER, AUGMENTATION, HOLDOUT, PROBE = 0x00, 0x01, 0x40, 0x41, 0x42, 0x80
-CLAMPING, REGROWN, MIXING, SHIFTS = 0x43, 0x44, 0x45, 0x46
+CLAMPING, REGROWN, MIXING, SHIFTS, DRAWS = 0x43, 0x44, 0x45, 0x46, 0x47
 
 _CHUNK = 1 << 16  # words at a time: indices, tables and results stay in the L2 cache
 _LOW_64 = (1 << 64) - 1

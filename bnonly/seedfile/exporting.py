@@ -32,7 +32,7 @@ from bnonly.training.build import (
     run_data,
     trained_network,
 )
-from bnonly.training.environment import pick_device
+from bnonly.training.environment import exact_kernels, pick_device
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,5 @@ def _score(config: RunConfig, images: Dataset, net: nn.Module, when: str, quiet:
     device = pick_device(config.training.device)
     _, test = run_batches(config, images, device)
     batches = track(test.in_order(), test.steps, f"scoring {test.images:,} images {when} coding", quiet=quiet)
-    return evaluate(engaged(placed(net, config, device), config), batches, config.training.precision)
+    with exact_kernels():
+        return evaluate(engaged(placed(net, config, device), config), batches, config.training.precision)

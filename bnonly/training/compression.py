@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from bnonly.config.compression import CompressionConfig
+from bnonly.config.compression import FIRST, LAST, CompressionConfig
 from bnonly.config.training import TrainingConfig
 
-_FIRST, _LAST = 0.1, 0.7  # of the epochs: when pruning begins and has its share
 _NAME = "trained/"  # as a checkpoint has it
 _EVERY = 100  # steps between two choices of what is pruned
 # Steps, in standard deviations, with which uniform levels lose least of a normal variable (Max 1960, table II, for
@@ -46,6 +46,7 @@ class Compression:
         self._weights = {_NAME + name: p for name, p in named if p.ndim > 1 and p.requires_grad}
         self._kept: dict[str, Tensor] = {}  # masks
         self._whole: dict[str, Tensor] = {}  # weights, while rounded ones are in their place
+        self.settled = False  # whether they are rounded for good
 
     def before_step(self) -> None:
         """Have forward and backward see rounded weights."""
@@ -66,7 +67,9 @@ class Compression:
             return
         with torch.no_grad():
             self._zero()
-            if step % _EVERY == 0 or epoch == self._epochs:
+            a_step = (epoch - math.ceil(epoch) + 1) / step  # in epochs
+            settles = 0 <= epoch - LAST * self._epochs < a_step + 1e-9  # from here on a mean may be taken
+            if step % _EVERY == 0 or settles or epoch == self._epochs:
                 self._choose(self._share_at(epoch))
                 self._zero()
 
@@ -79,12 +82,17 @@ class Compression:
         finally:
             self.before_update()
 
+    @property
+    def rounds(self) -> bool:
+        """Whether weights are rounded."""
+        return self._bits is not None
+
     def settle(self) -> bool:
         """End with the network as it is stored; whether that changes it."""
         if self._bits is None:
             return False
         self._round()
-        self._bits, self._whole = None, {}
+        self._bits, self._whole, self.settled = None, {}, True
         return True
 
     def state(self) -> dict[str, Tensor]:
@@ -113,5 +121,5 @@ class Compression:
 
     def _share_at(self, epoch: float) -> float:
         """Of all weights, after so many epochs."""
-        done = (epoch / self._epochs - _FIRST) / (_LAST - _FIRST)
+        done = (epoch / self._epochs - FIRST) / (LAST - FIRST)
         return self._share * (1 - (1 - min(1.0, max(0.0, done))) ** 3)

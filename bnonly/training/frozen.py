@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bnonly.data.batches import Batches
 from bnonly.measure.accuracy import autocast
 from bnonly.randomness.plan import BATCH_NORMS
+from bnonly.training.chance import draws, may_draw
 
 if TYPE_CHECKING:
     from bnonly.training.module import GroupTraining
@@ -45,7 +46,7 @@ def settle(module: GroupTraining) -> None:
     layer = net.get_submodule(path)
     assert isinstance(layer, nn.Linear)
     needed = 4 * layer.in_features * (train.images + test.images)
-    if train.augmented or 2 * needed > _free(train.device):
+    if train.augmented or 2 * needed > _free(train.device) or _draws(net, train, training.precision):
         return
     module.train_batches, module.test_batches = (
         Features(net, layer, batches, training.precision) for batches in (train, test)
@@ -128,6 +129,18 @@ class Features:
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         size = self._batches.batch_size
         yield from zip(self._values.split(size), self._batches.labels.split(size), strict=True)
+
+
+def _draws(net: nn.Module, batches: Batches, precision: str) -> bool:
+    """Whether the layers' inputs differ from epoch to epoch by dropout."""
+    if not may_draw(net):
+        return False
+    training, (images, _) = net.training, next(batches.in_order())
+    train_mode(net, "frozen")
+    try:
+        return draws(net, images, precision)
+    finally:
+        net.train(training)
 
 
 def _batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

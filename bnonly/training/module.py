@@ -23,6 +23,7 @@ from bnonly.runs import RunFolder
 from bnonly.training import checkpoint, frozen, graphs
 from bnonly.training.agreement import Agreement
 from bnonly.training.averaging import Average
+from bnonly.training.chance import Chance
 from bnonly.training.compression import Compression
 from bnonly.training.listener import Listener
 from bnonly.training.optimizers import optimizer
@@ -72,6 +73,7 @@ class GroupTraining(lightning.LightningModule):
         self.optimizer = optimizer(net, config.training)
         self.average = Average(net, config.training)
         self.compression = Compression(net, config.compression, config.training)
+        self.chance = Chance(net, config.seed, train.device, team.rank)
         self.compute = graphs.engaged(self.forward_and_back, net, config, train.device)
         self.settled = threading.RLock()  # held while the state passes from one step to the next
         self.batches: Iterator[tuple[Tensor, Tensor]] = iter(())  # of the epoch under way
@@ -127,7 +129,9 @@ class GroupTraining(lightning.LightningModule):
         if self.optimizer is not None:
             self.optimizer.zero_grad()
         self.compression.before_step()
-        news = self._shared(*self.compute(images, labels))
+        with self.chance.of(self.position_epoch, self.position_step):
+            found = self.compute(images, labels)
+        news = self._shared(*found)
         with self.settled:
             self.compression.before_update()
             if self.optimizer is not None:
@@ -202,7 +206,7 @@ class GroupTraining(lightning.LightningModule):
         steps, start = self.train_batches.steps, self.record is None and self.position_step == 0
         epoch = 0 if start else self.position_epoch + 1
         self._check_values(f"epoch {epoch}, its last step")
-        if epoch == self.config.training.epochs and self.average.settle() | self.compression.settle():
+        if epoch == self.config.training.epochs and self._settle():
             frozen.renew(self)
         self.team.take_from_first(self.net.buffers())
         shown, precision = self.net.get_submodule(self.shown), self.config.training.precision
@@ -227,9 +231,17 @@ class GroupTraining(lightning.LightningModule):
         for listener in self.listeners:
             listener.epoch(record, self.net)
 
+    def _settle(self) -> bool:
+        """Have the values that are stored in the end in the place of the last step's; whether these are others."""
+        with self.settled:
+            if self.compression.rounds:  # twice would not be the same: until the epoch is closed this stays saved
+                self.save()
+            return self.average.settle() | self.compression.settle()
+
     def _write(self, record: dict[str, Any]) -> None:
         self.still_ours()
-        if self._keeps_gamma():
+        epochs, every = self.config.training.epochs, self.config.training.keep_gamma_every
+        if gammas(self.net) and (self.position_epoch % every == 0 or self.position_epoch == epochs):
             values = {f"{name}.weight": gamma.cpu().numpy() for name, gamma in gammas(self.net).items()}
             values |= {f"{name}.bias": beta.cpu().numpy() for name, beta in betas(self.net).items()}
             facts = {"run": self.config.id, "epoch": self.position_epoch}
@@ -241,10 +253,6 @@ class GroupTraining(lightning.LightningModule):
         """Raise TrainingFailed where a value that trains is no finite number: such a state is never saved."""
         if not all(torch.isfinite(p.detach()).all() for p in self.net.parameters() if p.requires_grad):
             raise TrainingFailed(self._not_a_number(where))
-
-    def _keeps_gamma(self) -> bool:
-        epochs, every = self.config.training.epochs, self.config.training.keep_gamma_every
-        return bool(gammas(self.net)) and (self.position_epoch % every == 0 or self.position_epoch == epochs)
 
     # Saving and going on.
 
@@ -281,7 +289,8 @@ class GroupTraining(lightning.LightningModule):
         # The lock is kept: nothing may change any more.
         if self._under_way and self._before is None:
             return False
-        self.save(self._before if self._under_way else None)
+        if not self.compression.settled:
+            self.save(self._before if self._under_way else None)
         return True
 
     def _elapsed(self) -> float:
@@ -320,12 +329,9 @@ class GroupTraining(lightning.LightningModule):
 
     def _note_bad_loss(self, loss: Tensor) -> None:
         """Remember the first bad step without waiting for a GPU; on a CPU, where looking costs nothing, stop now."""
+        self.bad_step.masked_fill_(~torch.isfinite(loss) & (self.bad_step < 0), self.position_step)
         if loss.device.type == "cpu":
-            if not torch.isfinite(loss):
-                raise TrainingFailed(self._not_a_number(self._place(self.position_step)))
-        else:
-            first = ~torch.isfinite(loss) & (self.bad_step < 0)
-            self.bad_step = torch.where(first, self.position_step, self.bad_step)
+            self._check_finite()
 
     def _check_finite(self) -> None:
         if (step := int(self.bad_step)) >= 0:

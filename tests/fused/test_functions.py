@@ -193,6 +193,16 @@ def test_a_value_that_is_no_number_is_not_hidden(kernels):
     assert conv_norm(conv, norm, x).isnan().any()
 
 
+def test_of_one_value_there_is_no_variance(kernels):
+    conv, norm, image = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), torch.randn(1, 3, 3, 3)
+    for step in (lambda: norm(conv(image)), lambda: conv_norm(conv, norm, image)):
+        with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+            step()
+    assert norm.running_var.eq(1).all()
+    norm.eval()
+    torch.testing.assert_close(conv_norm(conv, norm, image), relu(norm(conv(image))))
+
+
 def test_signs_are_bits():
     positive = torch.rand(5, 3, 13) > 0.5
     packed = functions._packed(positive)

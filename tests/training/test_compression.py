@@ -8,10 +8,12 @@ import torch
 from safetensors.numpy import load_file
 
 from bnonly.config.compression import CompressionConfig
+from bnonly.data.batches import Batches
 from bnonly.errors import Interrupted
 from bnonly.training.compression import Compression, rounded
 from bnonly.training.fit import fit
 from bnonly.training.listener import Listener
+from bnonly.training.module import GroupTraining
 from tests.training import small
 
 
@@ -113,6 +115,45 @@ def test_a_run_ends_with_it_and_goes_on_with_it(engine, tmp_path):
             assert len(np.unique(own)) <= 15
     assert all(np.array_equal(finals[0][name], finals[1][name]) for name in finals[0])
     assert whole.metrics()[-1]["test"]["top1"] > 0.3
+
+
+def rescued_in_the_last_evaluation(monkeypatch):
+    """Runs end while they are shown their first test image at the very end, as a slow one does at SIGTERM."""
+    training = []
+
+    def begin(module, original=GroupTraining.begin):
+        training.append(module)
+        original(module)
+
+    def in_order(batches, original=Batches.in_order):
+        if training and (training[-1].position_epoch, training[-1].position_step) == (2, 6):
+            assert training[-1].rescue()
+            raise Interrupted("rescued")
+        yield from original(batches)
+
+    monkeypatch.setattr(GroupTraining, "begin", begin)
+    monkeypatch.setattr(Batches, "in_order", in_order)
+
+
+@pytest.mark.parametrize("asked", [{"bits": 2}, {"prune": 0.5, "bits": 3}])
+def test_a_run_rescued_in_its_last_evaluation_is_rounded_once(asked, tmp_path, monkeypatch):
+    whole, broken = (small.config(tmp_path / name, group="all", compression=asked) for name in ("whole", "broken"))
+    done = small.state(fit(whole))
+    with monkeypatch.context() as patch:
+        rescued_in_the_last_evaluation(patch)
+        with pytest.raises(Interrupted):
+            fit(broken)
+    assert small.state(fit(broken)) == done
+
+
+def test_a_mean_of_the_last_epochs_keeps_the_share_of_zeros(tmp_path):
+    run = {"group": "all", "compression": {"prune": 0.8}}
+    folder = fit(small.config(tmp_path, training={"epochs": 4, "average": 1.2, "batch_size": 100}, **run))
+    final = load_file(folder.final)
+    weights = [value for name, value in final.items() if name.startswith("trained/") and value.ndim > 1]
+    assert sum((w == 0).sum() for w in weights) / sum(w.size for w in weights) >= 0.8 - 1e-6
+    with pytest.raises(ValueError, match=r"with compression.prune training.average may be 1.2 at most"):
+        small.config(tmp_path, training={"epochs": 4, "average": 1.3}, **run)
 
 
 def test_it_is_for_weights_that_train(tmp_path):
