@@ -34,7 +34,7 @@ TOKENS = By(
 _GROUPS = ("norm", "norm+output", "all")
 GROUPS = By(smoke=("norm", "all"), cpu=_GROUPS, paper=_GROUPS)
 RATES = {
-    "sgd": By(smoke=(0.03, 0.3), cpu=(0.03, 0.1, 0.3, 1.0), paper=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
+    "sgd": By(smoke=(0.3,), cpu=(0.03, 0.1, 0.3, 1.0), paper=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0)),
     "adam": By(smoke=(0.003, 0.03), cpu=(0.001, 0.003, 0.01, 0.03), paper=(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
 }
 BEYOND = By(smoke=0, cpu=2, paper=2)  # rates that a cell may try past these

@@ -88,7 +88,7 @@ def test_a_whole_sweep_of_digits(tmp_path, monkeypatch):
     found = trials("norm_only", "smoke", tmp_path)
     sweep = [trial for trial in found if trial.config.data.holdout]
     finals = [trial for trial in found if not trial.config.data.holdout]
-    assert len(sweep) == 6 and len(finals) == 2
+    assert len(sweep) == 5 and len(finals) == 2
     for trial in finals:
         own = [other for other in sweep if cell(other) == cell(trial)]
         scores = {_how(other): other.folder.result()["test"]["top1"] for other in own}
