@@ -4,9 +4,10 @@
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016) over recipes drawn at random: many are trained for a few
 epochs, the best of them anew for more, and the best of these anew for more again, all on a ResNet-14 and judged on
-5,000 training images held out. The one that is left and the paper's are then trained on all training images, at three
-seeds and in other networks, and these runs alone see the test set. Points of the first round stand in for each other,
-so that what a single choice does can be read from them (recipe/effects.csv).
+5,000 training images held out. The first round has every value of a choice equally often, so that what a single
+choice does can be read from its means (recipe/effects.csv), and the recipe of all the values with the best mean joins
+the second. The one that is left and the paper's are then trained on all training images, at three seeds and in other
+networks, and these runs alone see the test set.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "network.gamma": ("uniform", "ones", "symmetric"),
     "network.beta": ("zeros", "ones"),
     "network.weights": ("normal", "uniform", "sign"),
+    "network.scale": ("fan_in", "fan_out"),
     "data.crop": (4, 2, 0),
     "data.flip": (True, False),
 }  # fmt: skip
 # Recipes and epochs of each round.
-ROUNDS = By(smoke=((3, 2), (1, 3)), cpu=((27, 3), (9, 9), (3, 27)), paper=((27, 3), (9, 9), (3, 27)))
+ROUNDS = By(smoke=((3, 2), (2, 3)), cpu=((27, 3), (9, 9), (3, 27)), paper=((27, 3), (9, 9), (3, 27)))
 # Networks, seeds and epochs of what is left and of the paper's recipe.
 FINALS = By(
     smoke=((("cifar_resnet8",), 1, 2),),
@@ -55,14 +57,17 @@ PAPERS: Recipe = {name: values[0] for name, values in CHOICES.items()}
 
 
 def drawn(count: int) -> Iterator[Recipe]:
-    """The paper's recipe, and others with each choice drawn by itself: the same ones every time."""
-    seen, turn = [PAPERS], 0
-    while len(seen) < count:
-        turn += 1
-        recipe = {name: values[_chance(f"{turn} {name}") % len(values)] for name, values in CHOICES.items()}
-        if recipe not in seen:
-            seen.append(recipe)
-    yield from seen
+    """The paper's recipe, and others in which each value of a choice comes equally often; always the same."""
+    yield PAPERS
+    columns = {name: _even(name, values, count - 1) for name, values in CHOICES.items()}
+    for turn in range(count - 1):
+        yield {name: column[turn] for name, column in columns.items()}
+
+
+def _even(name: str, values: tuple[Any, ...], count: int) -> list[Any]:
+    """So many of the values, each as often as any other or once less, in an order drawn by the choice's name."""
+    order = sorted(range(count), key=lambda turn: _chance(f"{turn} {name}"))
+    return [values[-1 - turn % len(values)] for turn in order]
 
 
 def _chance(text: str) -> int:
@@ -95,6 +100,16 @@ def searched(trials: Iterable[Trial]) -> list[list[Trial]]:
     return [rounds[epochs] for epochs in sorted(rounds)]
 
 
+def combined(trials: Sequence[Trial]) -> Recipe:
+    """Of every choice the value with the greatest mean accuracy over the trials that are done."""
+    scores: dict[str, dict[Any, list[float]]] = {name: {} for name in CHOICES}
+    for trial in trials:
+        if (result := trial.folder.result()) is not None:
+            for name, value in recipe_of(trial.config).items():
+                scores[name].setdefault(value, []).append(result["test"]["top1"])
+    return {name: max(own, key=lambda value: sum(own[value]) / len(own[value])) for name, own in scores.items()}
+
+
 def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
     """What follows: the next round of the search, or when that has ended the runs that see the test set."""
     rounds, made = ROUNDS.of(preset), searched(trials)
@@ -102,8 +117,11 @@ def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
         return
     if len(made) < len(rounds):
         count, epochs = rounds[len(made)]
-        for trial in best[:count]:
-            yield _search(preset, recipe_of(trial.config), epochs)
+        recipes = [recipe_of(trial.config) for trial in best]
+        if len(made) == 1:
+            recipes.insert(count - 1, combined(best))
+        distinct = [recipe for turn, recipe in enumerate(recipes) if recipe not in recipes[:turn]]
+        yield from (_search(preset, recipe, epochs) for recipe in distinct[:count])
         return
     for networks, seeds, epochs in FINALS.of(preset):
         for seed in range(seeds):
