@@ -192,7 +192,7 @@ def _status(options: argparse.Namespace) -> int:
 
     told: list[dict[str, Any]] = []
     for grid in _last_run(options):
-        board = Board(grid.trials)
+        board = Board(grid.trials, grid.what.more is not None)
         board.look()
         told.append(_standing(grid, board))
         if not options.json:

@@ -27,7 +27,7 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
 
     Raises BadInput; Interrupted on SIGINT or SIGTERM, when what ran has saved itself.
     """
-    grids, boards = list(grids), [Board(grid.trials) for grid in grids]
+    grids, boards = list(grids), [Board(grid.trials, grid.what.more is not None) for grid in grids]
     wanted = [_begin(grid, board, options.only_failed) for grid, board in zip(grids, boards, strict=True)]
     todo = [trial for grid, ids in zip(grids, wanted, strict=True) for trial in grid.trials if trial.id in set(ids)]
     status = 0
@@ -42,7 +42,7 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
                 grown = grids[place].grown()
                 if {trial.id for trial in grown.trials} <= known:
                     break
-                grids[place], boards[place] = grown, Board(grown.trials)
+                grids[place], boards[place] = grown, Board(grown.trials, grows=True)
                 ids = [name for name in _begin(grown, boards[place], False) if name not in known]
         if told.stop:
             say = f"stopping ({told.stop}): what runs saves itself; Ctrl-C again kills it"

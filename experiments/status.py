@@ -54,9 +54,13 @@ def is_done(trial: Trial) -> bool:
 
 
 class Board:
-    """Every trial of a grid, as of the last look. Only what has grown of a metrics.jsonl is read again."""
+    """Every trial of a grid, as of the last look. Only what has grown of a metrics.jsonl is read again.
 
-    def __init__(self, trials: Sequence[Trial]):
+    grows: more trials may follow from what these find.
+    """
+
+    def __init__(self, trials: Sequence[Trial], grows: bool = False):
+        self.grows = grows
         self._trials = {trial.id: trial for trial in trials}
         self._metrics = {trial.id: Metrics(trial.folder.path / "metrics.jsonl") for trial in trials}
         self._paces = {trial.id: Pace() for trial in trials if FIT not in trial.stages}
@@ -79,7 +83,8 @@ class Board:
                 share = row.epoch / row.epochs if row.epoch else row.answered / row.stages
                 row.left = row.seconds * (1 - share)
             elif row.state != "done":
-                row.left = means.get((row.network, row.group))
+                an_epoch = means.get((row.network, row.group))
+                row.left = None if an_epoch is None else row.epochs * an_epoch
 
     def _look(self, trial: Trial, row: Row, running: bool) -> None:
         failure = None
@@ -120,13 +125,13 @@ class Board:
         return max(sum(known) / max(1, slots), max(known, default=0.0))
 
     def _means(self) -> dict[tuple[str, str], float]:
-        """Seconds that a run of a network and group takes: of those that are done, else of those under way."""
+        """Seconds an epoch of a network and group, over whole runs: of those done, else of those under way."""
         found: dict[tuple[str, str], float] = {}
         for state in ("running", "done"):
             took: dict[tuple[str, str], list[float]] = {}
             for row in self.rows.values():
                 if row.state == state and row.seconds:
-                    took.setdefault((row.network, row.group), []).append(row.seconds)
+                    took.setdefault((row.network, row.group), []).append(row.seconds / row.epochs)
             found |= {key: sum(values) / len(values) for key, values in took.items()}
         return found
 

@@ -46,7 +46,8 @@ def outlook(board: Board, slots: int) -> str:
     parts = [f"{counts[state]} {state}" for state in ("done", "running", "failed", "waiting") if counts[state]]
     left = board.left(slots)
     if counts["running"] or counts["waiting"]:
-        parts.append(f"about {clock(left)} left" if left is not None else "time left unknown")
+        about = "at least" if board.grows else "about"
+        parts.append(f"{about} {clock(left)} left" if left is not None else "time left unknown")
     return ", ".join(parts)
 
 

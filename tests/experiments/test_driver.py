@@ -17,7 +17,7 @@ from bnonly.cli import main
 from experiments import driver, grid
 from experiments.grid import Stage
 from experiments.status import Board, Metrics, Pace, Row, clock
-from experiments.watch import cells
+from experiments.watch import cells, outlook
 from tests.experiments import stub_grid
 from tests.warm import Warm
 
@@ -280,6 +280,11 @@ def test_time_left_is_that_of_like_runs_or_unknown(tmp_path):
     assert board.rows[trials[0].id].left == pytest.approx(18)
     assert board.left(2) == pytest.approx((18 + 3 * 30) / 2)
     assert clock(3723) == "1:02:03" and clock(None) == "?"
+    assert outlook(board, 2).endswith(f"about {clock(54)} left")
+    grows = Board([trials[0], *grid.trials("stub", "smoke", tmp_path, ["training.epochs=20"])[1:]], grows=True)
+    grows.look(running=[trials[0].id])
+    assert grows.left(2) == pytest.approx((18 + 3 * 60) / 2)
+    assert outlook(grows, 2).endswith(f"at least {clock(99)} left")
 
 
 def test_in_a_terminal_there_is_a_table(tmp_path, monkeypatch):
