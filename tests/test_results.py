@@ -128,6 +128,19 @@ def test_the_tables_of_perceptual_losses_are_those_of_the_runs():
         assert (gain, published) == (kept, "-" if pd.isna(beside) else f"{beside:+.2f}"), loss
 
 
+def test_the_table_of_norms_is_that_of_the_runs():
+    _, *rows = _shown("docs/norm_only.md", "found")
+    table = pd.read_csv(RESULTS / "norm_only" / "best.csv")
+    cells = {(shape(str(name)).label, group): own for (name, group), own in table.groupby(_TRIAL)}
+    assert {(name, group) for name, group, *_ in rows} == cells.keys() and len(rows) == len(cells)
+    for name, group, trained, how, top1, count in rows:
+        own = cells[name, group]
+        assert {trained} == {f"{each:,.0f}" for each in own["trained"]}
+        assert {how} == {f"{one.optimizer} {one.lr:g}" for one in own.itertuples()}
+        top1s = 100 * own["top1"]
+        assert top1 == f"{top1s.mean():.1f} ± {top1s.std():.1f}" and count == str(len(own))
+
+
 def test_pictures_that_documents_show_are_there():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text()):
