@@ -15,6 +15,7 @@ from analysis.settings import shape
 from analysis.wording import percent
 
 SIZES = (1000, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000, 200_000)
+SIDES = {"seed": "ours", "whole": "rival"}
 _FILE = "bytes.json"
 _KIND = ["network", "group", "prune", "bits", "form", "dtype", "codec", "step", "epochs"]
 
@@ -70,14 +71,16 @@ def _rows(run: Kept) -> list[dict[str, Any]]:
 def show(table: pd.DataFrame) -> Shown:
     from analysis.figures.frontier import accuracy_by_file_size
 
-    alike, others = largest(table, ["setting"])
-    means = over_seeds(alike)
+    length, others = largest(table, ["epochs"])
+    sides = {form: largest(own, ["setting"]) for form, own in length.groupby("form", sort=False)}
+    means = over_seeds(pd.concat([alike for alike, _ in sides.values()]))
     best = frontier(means)
+    how = [f"{SIDES[str(form)]}: {alike['setting'].iloc[0]}" for form, (alike, _) in sides.items()]
     text = [
         "Files of runs, read back and scored on the test images: a seed and what trained (ours), and whole networks "
         "whose weights trained, pruned or rounded (rivals); the most accurate file of either side that is no larger. "
-        f"Means over seeds. Trained: {alike['setting'].iloc[0]}.",
-        *([others] if others else []),
+        f"Means over seeds, of runs of one length; each side has a recipe of its own. Trained: {'; '.join(how)}.",
+        *(said for said in (others, *(own for _, own in sides.values())) if said),
     ]
     tables = {"bytes": table.drop(columns="setting"), "frontier": best}
     return Shown(
@@ -104,7 +107,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """A row a kind of file, smallest first: means of bytes and top1 over seeds, and how many seeds."""
     by = table.groupby(_KIND, dropna=False, sort=False)
     means = by.agg(bytes=("bytes", "mean"), top1=("top1", "mean"), seeds=("seed", "nunique")).reset_index()
-    means["side"] = means["form"].map({"seed": "ours", "whole": "rival"})
+    means["side"] = means["form"].map(SIDES)
     means["label"] = [_label(row) for row in means.to_dict("records")]
     return means.sort_values("bytes", kind="stable").reset_index(drop=True)
 

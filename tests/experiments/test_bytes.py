@@ -11,7 +11,7 @@ import torch
 
 import bnonly
 from analysis.figures.frontier import pareto
-from analysis.neighbours.bytes import frontier, over_seeds
+from analysis.neighbours.bytes import frontier, over_seeds, show
 from bnonly.cli import main
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
@@ -93,6 +93,30 @@ def test_files_of_runs(tmp_path):
     table = pd.read_csv(tmp_path / "bytes" / "bytes.csv")
     assert set(over_seeds(table)["side"]) == {"ours", "rival"} and len(table) == 24
     assert (tmp_path / "bytes" / "bytes.svg").read_text().startswith("<svg")
+
+
+def test_each_side_is_shown_by_its_own_recipe():
+    def row(form, setting, seed, top1, epochs=10):
+        return {
+            "network": "cifar_resnet14", "group": "bn" if form == "seed" else "all", "prune": 0.0, "bits": None,
+            "form": form, "dtype": "fp16", "codec": "raw", "step": None, "epochs": epochs, "setting": setting,
+            "seed": seed, "bytes": 3000.0, "top1": top1,
+        }  # fmt: skip
+
+    shown = show(
+        pd.DataFrame(
+            [
+                row("seed", "adam", 0, 0.5), row("seed", "adam", 1, 0.6), row("seed", "sgd", 0, 0.4),
+                row("whole", "sgd", 0, 0.3), row("whole", "sgd", 1, 0.4), row("whole", "sgd", 0, 0.9, epochs=160),
+            ]
+        )
+    )  # fmt: skip
+    best = shown.tables["frontier"].set_index("at_most_bytes").loc[3000]
+    assert (best["ours_top1"], best["rival_top1"]) == pytest.approx((0.55, 0.35))
+    text = " ".join(shown.text)
+    assert "Trained: ours: adam; rival: sgd." in text
+    assert "Shown: epochs 10. 1 rows of other settings" in text and "Shown: setting adam. 1 rows" in text
+    assert len(shown.tables["bytes"]) == 6
 
 
 def test_who_wins_at_which_size():
