@@ -141,6 +141,30 @@ def test_the_table_of_norms_is_that_of_the_runs():
         assert top1 == f"{top1s.mean():.1f} ± {top1s.std():.1f}" and count == str(len(own))
 
 
+def test_what_is_said_of_vgg_is_of_the_runs():
+    text = (ROOT / "docs" / "networks.md").read_text().split("## VGG")[1].split("\n## ")[0]
+    said = re.search(
+        r"([\d,]+) trained numbers of.*?reach ([\d.]+) %.*?reach\s+(\d+) to (\d+) %. ([\d.]+) % of.*?"
+        r"< 0.1, ([\d.]+) % of.*?costs (\d+) points",
+        text,
+        re.DOTALL,
+    )
+    run = pd.read_csv(RESULTS / "vgg" / "clamp" / "runs.csv").iloc[0]
+    clamped = pd.read_csv(RESULTS / "vgg" / "clamp" / "clamp_curves.csv").set_index(["way", "amount"])
+    resnets = pd.read_csv(RESULTS / "depth" / "runs.csv").query("group == 'bn'")["top1"]
+    assert said and said.groups() == (
+        f"{run.trained_parameters:,.0f}",
+        f"{100 * run.top1:.1f}",
+        f"{100 * resnets.min():.0f}",
+        f"{100 * resnets.max():.0f}",
+        f"{100 * run['gamma_below_0.01']:.1f}",
+        f"{100 * clamped.loc[('below', 0.1), 'share']:.1f}",
+        f"{100 * clamped.loc[('random', 0.1), 'lost']:.0f}",
+    )
+    assert all(abs(clamped.loc[("below", amount), "lost"]) < 1e-3 for amount in (0.01, 0.1))
+    assert clamped.loc[("largest", 0.1), "mean"] < 0.11
+
+
 def test_pictures_that_documents_show_are_there():
     for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text()):
