@@ -54,8 +54,10 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
 def effects(search: pd.DataFrame) -> pd.DataFrame:
     """By value of each choice: runs, mean held-out accuracy and share of |gamma| < 0.01, standard errors of both."""
     rows = []
-    for choice in CHOICES:
-        for value, own in search.groupby(choice, sort=False):
+    for choice, values in CHOICES.items():
+        for value in (_words({choice: value})[choice] for value in values):
+            if (own := search[search[choice] == value]).empty:
+                continue
             row: dict[str, Any] = {"choice": choice, "value": value, "runs": len(own)}
             row["failed"] = int(own["top1"].isna().sum())
             for name in ("top1", "gamma_below_0.01"):
