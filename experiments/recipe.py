@@ -7,7 +7,8 @@ epochs, the best of them anew for more, and the best of these anew for more agai
 5,000 training images held out. The first round has every value of a choice equally often, so that what a single
 choice does can be read from its means (recipe/effects.csv), and the recipe of all the values with the best mean joins
 the second. The one that is left and the paper's are then trained on all training images, at three seeds and in other
-networks, and these runs alone see the test set.
+networks, and these runs alone see the test set. What its choices are worth is seen by putting each back to the
+paper's value, held-out images again (recipe/restored.csv).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.grid import By, Experiment, Trial
+from experiments.grid import PRESETS, By, Experiment, Trial
 from experiments.ranking import ranked
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ FINALS = By(
     cpu=(((NETWORK,), 3, 30),),
     paper=(((NETWORK, "cifar_resnet56", "cifar_wrn14_2"), 3, 160),),
 )
+# Choices that are put back to the paper's value, one at a time, in the recipe that is left; seeds and epochs, which
+# are those of no round.
+RESTORED = By(smoke=(("network.beta", "data.flip"), 1, 4), cpu=(tuple(CHOICES), 2, 10), paper=(tuple(CHOICES), 3, 10))
 
 Recipe = Mapping[str, Any]
+_RESTORED_EPOCHS = {RESTORED.of(preset)[-1] for preset in PRESETS}
 PAPERS: Recipe = {name: values[0] for name, values in CHOICES.items()}
 
 
@@ -95,9 +100,14 @@ def searched(trials: Iterable[Trial]) -> list[list[Trial]]:
     """The trials of each round of the search, as far as there are any: a later one is of more epochs."""
     rounds: dict[int, list[Trial]] = {}
     for trial in trials:
-        if trial.config.data.holdout:
+        if trial.config.data.holdout and not is_restored(trial):
             rounds.setdefault(trial.config.training.epochs, []).append(trial)
     return [rounds[epochs] for epochs in sorted(rounds)]
+
+
+def is_restored(trial: Trial) -> bool:
+    """Whether it has the recipe that is left, whole or with a choice put back."""
+    return bool(trial.config.data.holdout) and trial.config.training.epochs in _RESTORED_EPOCHS
 
 
 def combined(trials: Sequence[Trial]) -> Recipe:
@@ -123,16 +133,23 @@ def more(preset: str, trials: Sequence[Trial]) -> Iterable[dict[str, Any]]:
         distinct = [recipe for turn, recipe in enumerate(recipes) if recipe not in recipes[:turn]]
         yield from (_search(preset, recipe, epochs) for recipe in distinct[:count])
         return
+    left = recipe_of(best[0].config)
     for networks, seeds, epochs in FINALS.of(preset):
         for seed in range(seeds):
             for network in networks:
-                for recipe in (PAPERS, recipe_of(best[0].config)):
+                for recipe in (PAPERS, left):
                     yield point(recipe, epochs, seed=seed, **{"network.name": network})
+    names, seeds, epochs = RESTORED.of(preset)
+    for seed in range(seeds):
+        yield _search(preset, left, epochs, seed=seed)
+        for name in names:
+            if left[name] != PAPERS[name]:
+                yield _search(preset, {**left, name: PAPERS[name]}, epochs, seed=seed)
 
 
-def _search(preset: str, recipe: Recipe, epochs: int) -> dict[str, Any]:
+def _search(preset: str, recipe: Recipe, epochs: int, **fields: Any) -> dict[str, Any]:
     name = "cifar_resnet8" if preset == "smoke" else NETWORK
-    return point(recipe, epochs, **{"network.name": name, "data.holdout": HOLDOUT.of(preset)})
+    return point(recipe, epochs, **{"network.name": name, "data.holdout": HOLDOUT.of(preset)}, **fields)
 
 
 def _first_round(preset: str) -> list[tuple[Any, ...]]:

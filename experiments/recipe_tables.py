@@ -2,8 +2,9 @@
 
 search.csv: a row a run of the search, judged on held-out images; of a run that failed for good, no accuracy.
 effects.csv: a row a value of each choice, over the runs of the first round: means with their standard errors, and how
-many failed, which the means leave out. finals.csv: a row a run that is to see the test set. recipe.yaml: the recipe
-that is left.
+many failed, which the means leave out. finals.csv: a row a run that is to see the test set.
+restored.csv: a row a seed and a choice of the recipe that is left, with the paper's value put back. recipe.yaml: the
+recipe that is left.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from analysis.rows import below
 from bnonly.config.layers import nested
 from experiments.grid import Trial
 from experiments.ranking import ranked
-from experiments.recipe import CHOICES, PAPERS, Recipe, point, recipe_of, searched
+from experiments.recipe import CHOICES, PAPERS, Recipe, is_restored, point, recipe_of, searched
 
 
 def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
@@ -42,6 +43,8 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     if len(finals):
         papers = (finals[list(CHOICES)] == pd.Series(_words(PAPERS))).all(axis=1)
         found["finals.csv"] = csv(finals.assign(recipe=papers.map({True: "paper", False: "found"})))
+    if len(table := restored(trials, command)):
+        found["restored.csv"] = csv(table)
     if (left := _left(trials)) is not None:
         fields = {name: value for name, value in left.items() if name not in ("training.epochs", "training.average")}
         share = recipe_of(_last(trials)[0].config)["training.average"]
@@ -64,6 +67,28 @@ def effects(search: pd.DataFrame) -> pd.DataFrame:
                 row |= {f"{name}_mean": own[name].mean(), f"{name}_standard_error": own[name].sem()}
             rows.append(row)
     return pd.DataFrame(rows).assign(epochs=search["epochs"].iloc[0], command=search["command"].iloc[0])
+
+
+def restored(trials: Sequence[Trial], command: str) -> pd.DataFrame:
+    """By choice and seed: accuracy, of held-out images, and sparsity with the recipe that is left, and with the
+    paper's value of that choice in it. Of the seeds that have both."""
+    runs = [trial for trial in trials if is_restored(trial) and trial.folder.result() is not None]
+    last, rows = _last(trials), []
+    left = recipe_of(last[0].config) if last else {}
+    whole = {trial.config.seed: trial for trial in runs if recipe_of(trial.config) == left}
+    for trial in runs:
+        own, result = recipe_of(trial.config), trial.folder.result()
+        changed = [name for name, value in left.items() if own[name] != value]
+        if len(changed) != 1 or (beside := whole.get(trial.config.seed)) is None:
+            continue
+        (name,) = changed
+        row: dict[str, Any] = {"choice": name, "found": _words(left)[name], "paper": _words(own)[name]}
+        row |= {"seed": trial.config.seed, "epochs": trial.config.training.epochs}
+        for side, each in (("found", beside.folder.result()), ("paper", result)):
+            assert each is not None
+            row |= {f"{side}_top1": each["test"]["top1"], f"{side}_gamma_below_0.01": below(each["gamma"])}
+        rows.append(row | provenance(trial.config, result, command))
+    return pd.DataFrame(rows)
 
 
 def _row(trial: Trial, command: str) -> dict[str, Any] | None:

@@ -47,6 +47,23 @@ def choices(results: Path) -> list[list[str]]:
     return rows
 
 
+def restored(results: Path) -> list[list[str]]:
+    """A row a choice: what the recipe loses with the paper's value in its place, the greatest loss first."""
+    rows = [
+        ["choice", "found", "the paper's", "epochs", "n", "accuracy lost, points", "\\|gamma\\| < 0.01 more, points"]
+    ]
+    table = _read(results / "recipe" / "restored.csv")
+    if table.empty:
+        return rows
+    lost = 100 * (table["found_top1"] - table["paper_top1"])
+    more = 100 * (table["paper_gamma_below_0.01"] - table["found_gamma_below_0.01"])
+    by = table.assign(lost=lost, more=more).groupby(["choice", "found", "paper", "epochs"], sort=False)
+    for (choice, found, paper, epochs), own in sorted(by, key=lambda one: -one[1]["lost"].mean()):
+        values = [f"`{choice}`", f"`{found}`", f"`{paper}`", str(epochs), str(len(own))]
+        rows.append([*values, mean(own["lost"]), mean(own["more"])])
+    return rows
+
+
 def files(results: Path) -> list[list[str]]:
     """A row a size: the most accurate file of either side that is no larger."""
     rows = [["bytes, at most", "a seed and what trained", "top-1, %", "trained weights", "top-1, %", "ours - theirs"]]

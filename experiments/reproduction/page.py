@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[[Path], list[list[str]]]] = {
     "zeros": paper.zeros,
     "recipe": beyond.recipe,
     "choices": beyond.choices,
+    "restored": beyond.restored,
     "bytes": beyond.files,
     "regrow": beyond.regrow,
 }

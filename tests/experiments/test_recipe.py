@@ -11,7 +11,18 @@ from bnonly.cli import main
 from bnonly.config.layers import read_yaml, validated
 from experiments.grid import trials
 from experiments.ranking import ranked
-from experiments.recipe import CHOICES, PAPERS, ROUNDS, combined, drawn, point, recipe_of, searched
+from experiments.recipe import (
+    CHOICES,
+    PAPERS,
+    RESTORED,
+    ROUNDS,
+    combined,
+    drawn,
+    is_restored,
+    point,
+    recipe_of,
+    searched,
+)
 
 
 def test_recipes_are_the_same_every_time_and_the_papers_first():
@@ -76,6 +87,15 @@ def test_the_search_goes_on_by_what_it_finds(tmp_path, capsys):
     assert sum(int(row["runs"]) for row in effects) == count * len(CHOICES)
     kinds = {row["run"]: row["recipe"] for row in csv.DictReader((folder / "finals.csv").read_text().splitlines())}
     assert kinds == {trial.id: "paper" if recipe_of(trial.config) == PAPERS else "found" for trial in finals}
+    changed = [name for name in RESTORED.of("smoke")[0] if winner[name] != PAPERS[name]]
+    again = [trial for trial in found if is_restored(trial)]
+    assert [recipe_of(trial.config) for trial in again] == [winner, *(winner | {n: PAPERS[n]} for n in changed)]
+    if changed:
+        rows = list(csv.DictReader((folder / "restored.csv").read_text().splitlines()))
+        assert [row["choice"] for row in rows] == changed
+        scores = [trial.folder.result()["test"]["top1"] for trial in again]
+        assert {float(row["found_top1"]) for row in rows} == {scores[0]}
+        assert [float(row["paper_top1"]) for row in rows] == scores[1:]
     again = validated({"found": read_yaml(folder / "recipe.yaml"), "more": {"training": {"epochs": 2}}})
     assert recipe_of(again) | {"training.average": 0} == dict(winner) | {"training.average": 0}
 

@@ -7,7 +7,7 @@ import pytest
 
 from bnonly.errors import BadInput
 from experiments.reproduction.__main__ import main
-from experiments.reproduction.beyond import choices, files, recipe, regrow
+from experiments.reproduction.beyond import choices, files, recipe, regrow, restored
 from experiments.reproduction.page import PAGE, RESULTS, TABLES, filled
 from experiments.reproduction.paper import accuracy, clamping, runs, sparsity, zeros
 from experiments.reproduction.words import verdict
@@ -100,6 +100,17 @@ def test_what_goes_past_the_paper(tmp_path):
     ]
     table(tmp_path / "recipe" / "effects.csv", effects)
     assert choices(tmp_path)[1:] == [["`x`", "`sgd`", "`adam`", "10.0 ± 5.0", "10.0 ± 0.0"]]
+    put_back = [
+        {"choice": name, "found": "a", "paper": "b", "seed": seed, "epochs": 10}
+        | {"found_top1": 0.5, "paper_top1": top1, "found_gamma_below_0.01": 0.1, "paper_gamma_below_0.01": 0.3}
+        for name, *seeds in (("x", 0.5), ("y", 0.4, 0.42))
+        for seed, top1 in enumerate(seeds)
+    ]
+    table(tmp_path / "recipe" / "restored.csv", put_back)
+    assert restored(tmp_path)[1:] == [
+        ["`y`", "`a`", "`b`", "10", "2", "9.0 ± 1.4", "20.0 ± 0.0"],
+        ["`x`", "`a`", "`b`", "10", "1", "0.0", "20.0"],
+    ]
     best = {"at_most_bytes": 1000, "ours": "A", "ours_top1": 0.5, "rival": "B", "rival_top1": 0.51}
     frontier = [best | {"ours_better_by_points": -1.0}, {"at_most_bytes": 500, "ours": "A", "ours_top1": 0.5}]
     table(tmp_path / "bytes" / "frontier.csv", frontier)
