@@ -94,7 +94,7 @@ def _list(options: argparse.Namespace) -> int:
     for name in options.names or EXPERIMENTS:
         numbers = {preset: _runs(name, preset, options) for preset in PRESETS}
         what = experiment(name)
-        rows.append({"name": name, "question": what.question, "runs": numbers, "grows": what.more is not None})
+        rows.append({"name": name, "question": what.question, "runs": numbers, "grows": what.grows})
     if options.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -139,7 +139,7 @@ def _facts(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "fields": fields | {key: str(value) for key, value in assignments(options.set).items()},
         "axes": axes,
         "runs": {preset: _runs(name, preset, options) for preset in chosen},
-        "grows": what.more is not None,
+        "grows": what.grows,
         "stages": _stages(what, options.preset or "cpu"),
         "figures": list(what.figures),
         "command": f"bnonly experiment run {name} --preset {options.preset or 'cpu'} --out {options.out}",
@@ -192,7 +192,7 @@ def _status(options: argparse.Namespace) -> int:
 
     told: list[dict[str, Any]] = []
     for grid in _last_run(options):
-        board = Board(grid.trials, grid.what.more is not None)
+        board = Board(grid.trials, grid.what.grows)
         board.look()
         told.append(_standing(grid, board))
         if not options.json:

@@ -122,6 +122,11 @@ class Experiment:
     located: Callable[[str, Path], Mapping[str, Any]] = lambda preset, out: {}
     prepare: Callable[[str, Path], None] = lambda preset, out: None
 
+    @property
+    def grows(self) -> bool:
+        """Whether runs may follow from what others find."""
+        return self.more is not None
+
     def stages_of(self, preset: str) -> tuple[Stage, ...]:
         return self.stages.of(preset) if isinstance(self.stages, By) else self.stages
 

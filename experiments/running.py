@@ -27,7 +27,7 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
 
     Raises BadInput; Interrupted on SIGINT or SIGTERM, when what ran has saved itself.
     """
-    grids, boards = list(grids), [Board(grid.trials, grid.what.more is not None) for grid in grids]
+    grids, boards = list(grids), [Board(grid.trials, grid.what.grows) for grid in grids]
     wanted = [_begin(grid, board, options.only_failed) for grid, board in zip(grids, boards, strict=True)]
     todo = [trial for grid, ids in zip(grids, wanted, strict=True) for trial in grid.trials if trial.id in set(ids)]
     status = 0
@@ -36,7 +36,7 @@ def run(grids: Sequence[Grid], options: argparse.Namespace) -> int:
             while engine is not None and ids and not told.stop:
                 outcome = _do(grids[place], boards[place], ids, engine, told)
                 status = max(status, int(bool(outcome.failed or outcome.left)))
-                if options.only_failed or grids[place].what.more is None:
+                if options.only_failed or not grids[place].what.grows:
                     break
                 known = {trial.id for trial in grids[place].trials}
                 grown = grids[place].grown()

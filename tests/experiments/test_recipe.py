@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from bnonly.cli import main
 from bnonly.config.layers import read_yaml, validated
-from experiments.grid import trials
+from experiments.grid import PRESETS, trials
 from experiments.ranking import ranked
 from experiments.recipe import (
     CHOICES,
@@ -32,6 +32,11 @@ def test_recipes_are_the_same_every_time_and_the_papers_first():
     for name, values in CHOICES.items():
         often = Counter(recipe[name] for recipe in recipes[1:])
         assert often.keys() == set(values) and max(often.values()) - min(often.values()) <= 1
+
+
+def test_runs_with_a_choice_put_back_are_told_from_the_rounds_by_their_epochs():
+    for preset in PRESETS:
+        assert RESTORED.of(preset)[-1] not in {epochs for other in PRESETS for _, epochs in ROUNDS.of(other)}
 
 
 def test_a_run_gives_its_recipe_back():
