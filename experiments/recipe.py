@@ -47,10 +47,11 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 # Recipes and epochs of each round.
 ROUNDS = By(smoke=((3, 2), (2, 3)), cpu=((27, 3), (9, 9), (3, 27)), paper=((27, 3), (9, 9), (3, 27)))
 # Networks, seeds and epochs of what is left and of the paper's recipe.
+_OTHERS = ("cifar_wrn14_2", "cifar_resnet56")
 FINALS = By(
     smoke=((("cifar_resnet8",), 1, 2),),
-    cpu=(((NETWORK,), 3, 30),),
-    paper=(((NETWORK, "cifar_resnet56", "cifar_wrn14_2"), 3, 160),),
+    cpu=(((NETWORK,), 3, 30), (_OTHERS, 1, 10)),
+    paper=(((NETWORK, *_OTHERS), 3, 160),),
 )
 # Choices that are put back to the paper's value, one at a time, in the recipe that is left; seeds and epochs, which
 # are those of no round.
@@ -58,7 +59,7 @@ RESTORED = By(smoke=(("network.beta", "data.flip"), 1, 4), cpu=(tuple(CHOICES), 
 
 Recipe = Mapping[str, Any]
 _RESTORED_EPOCHS = {RESTORED.of(preset)[-1] for preset in PRESETS}
-PAPERS: Recipe = {name: values[0] for name, values in CHOICES.items()}
+PAPERS: dict[str, Any] = {name: values[0] for name, values in CHOICES.items()}
 
 
 def drawn(count: int) -> Iterator[Recipe]:
