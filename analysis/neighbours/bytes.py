@@ -72,15 +72,19 @@ def show(table: pd.DataFrame) -> Shown:
     from analysis.figures.frontier import accuracy_by_file_size
 
     length, others = largest(table, ["epochs"])
-    sides = {form: largest(own, ["setting"]) for form, own in length.groupby("form", sort=False)}
-    means = over_seeds(pd.concat([alike for alike, _ in sides.values()]))
+    kinds = [largest(own, ["setting"]) for _, own in length.groupby(["form", "group"], sort=False)]
+    drawn = pd.concat([alike for alike, _ in kinds])
+    means = over_seeds(drawn)
     best = frontier(means)
-    how = [f"{SIDES[str(form)]}: {alike['setting'].iloc[0]}" for form, (alike, _) in sides.items()]
+    how = [
+        f"{SIDES[str(form)]}, {', '.join(own['group'].unique())}: {setting}"
+        for (form, setting), own in drawn.groupby(["form", "setting"], sort=False)
+    ]
     text = [
         "Files of runs, read back and scored on the test images: a seed and what trained (ours), and whole networks "
         "whose weights trained, pruned or rounded (rivals); the most accurate file of either side that is no larger. "
-        f"Means over seeds, of runs of one length; each side has a recipe of its own. Trained: {'; '.join(how)}.",
-        *(said for said in (others, *(own for _, own in sides.values())) if said),
+        f"Means over seeds, of runs of one length; what trains has a recipe of its own. Trained: {'; '.join(how)}.",
+        *(said for said in (others, *(own for _, own in kinds)) if said),
     ]
     tables = {"bytes": table.drop(columns="setting"), "frontier": best}
     return Shown(

@@ -95,10 +95,10 @@ def test_files_of_runs(tmp_path):
     assert (tmp_path / "bytes" / "bytes.svg").read_text().startswith("<svg")
 
 
-def test_each_side_is_shown_by_its_own_recipe():
-    def row(form, setting, seed, top1, epochs=10):
+def test_what_trains_is_shown_by_its_own_recipe():
+    def row(form, setting, seed, top1, epochs=10, group="bn"):
         return {
-            "network": "cifar_resnet14", "group": "bn" if form == "seed" else "all", "prune": 0.0, "bits": None,
+            "network": "cifar_resnet14", "group": group if form == "seed" else "all", "prune": 0.0, "bits": None,
             "form": form, "dtype": "fp16", "codec": "raw", "step": None, "epochs": epochs, "setting": setting,
             "seed": seed, "bytes": 3000.0, "top1": top1,
         }  # fmt: skip
@@ -107,16 +107,17 @@ def test_each_side_is_shown_by_its_own_recipe():
         pd.DataFrame(
             [
                 row("seed", "adam", 0, 0.5), row("seed", "adam", 1, 0.6), row("seed", "sgd", 0, 0.4),
-                row("whole", "sgd", 0, 0.3), row("whole", "sgd", 1, 0.4), row("whole", "sgd", 0, 0.9, epochs=160),
+                row("seed", "sgd", 0, 0.2, group="random:2"), row("whole", "sgd", 0, 0.3),
+                row("whole", "sgd", 1, 0.4), row("whole", "sgd", 0, 0.9, epochs=160),
             ]
         )
     )  # fmt: skip
     best = shown.tables["frontier"].set_index("at_most_bytes").loc[3000]
     assert (best["ours_top1"], best["rival_top1"]) == pytest.approx((0.55, 0.35))
     text = " ".join(shown.text)
-    assert "Trained: ours: adam; rival: sgd." in text
+    assert "Trained: ours, bn: adam; ours, random:2: sgd; rival, all: sgd." in text
     assert "Shown: epochs 10. 1 rows of other settings" in text and "Shown: setting adam. 1 rows" in text
-    assert len(shown.tables["bytes"]) == 6
+    assert len(shown.tables["bytes"]) == 7
 
 
 def test_who_wins_at_which_size():
