@@ -59,14 +59,16 @@ def encode_folded(
     codec: str,
     dtype: str,
     step: int,
+    widen: bool = False,
 ) -> Coded:
-    """Two numbers a channel. shift: b of the a that the reader will have. sizes: channels by layer.
+    """Two numbers a channel. shift: b of the a that the reader will have. sizes: channels by layer. widen: rans-1
+    makes the scale of a layer greater where one of its values would be out of reach.
 
     Raises OutOfReach where rans-1 cannot code a value, BadInput where dtype cannot hold one.
     """
     if codec == "rans-1":
-        codes_a, scales_a, near_a = _to_grid(a, sizes, step, "a")
-        codes_b, scales_b, near_b = _to_grid(shift(near_a), sizes, step, "b")
+        codes_a, scales_a, near_a = _to_grid(a, sizes, step, "a", widen)
+        codes_b, scales_b, near_b = _to_grid(shift(near_a), sizes, step, "b", widen)
         symbols_a = np.where(codes_a == 0, 0, codes_a + (REACH * step + 1))
         parts = []
         for symbols, size in ((symbols_a, 2 * REACH * step + 2), (codes_b + REACH * step, 2 * REACH * step + 1)):
@@ -153,12 +155,12 @@ def _unmasked(mask: Tensor, values: Tensor, dtype: str, channels: int, name: str
 
 
 def _to_grid(
-    values: NDArray[np.float64], sizes: Sequence[int], step: int, name: str
+    values: NDArray[np.float64], sizes: Sequence[int], step: int, name: str, widen: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float16], NDArray[np.float32]]:
     """Codes, each layer's scale, and the values that codes and scales stand for."""
     layers = np.split(values, np.cumsum(sizes)[:-1])
     with np.errstate(over="ignore"):
-        scales = np.array([_scale(layer[layer != 0].tolist()) for layer in layers], np.float16)
+        scales = np.array([_scale(layer[layer != 0].tolist(), widen) for layer in layers], np.float16)
     spread = np.repeat(scales.astype(np.float64), sizes)
     if not np.isfinite(spread).all() or (np.abs(values) > REACH * spread).any():
         place = int(np.argmax(np.abs(values) - REACH * spread))
@@ -170,13 +172,21 @@ def _to_grid(
     return codes, scales, _on_grid(codes, scales, sizes, step)
 
 
-def _scale(values: list[float]) -> np.float16:
-    """Their standard deviation, or, where one of them is out of its reach, their deviation from zero."""
+def _scale(values: list[float], widen: bool) -> np.float16:
+    """Their standard deviation; where one of them is out of its reach, their deviation from zero, or what reaches it
+    if that is greater and is to be.
+    """
     if not values:
         return np.float16(0)
+    most = max(map(abs, values))
     deviation = np.float16(_deviation(values, math.fsum(values) / len(values)))
-    beyond = max(map(abs, values)) > REACH * float(deviation)
-    return np.float16(_deviation(values, 0.0)) if beyond else deviation
+    if most > REACH * float(deviation):
+        deviation = np.float16(_deviation(values, 0.0))
+    if widen and most > REACH * float(deviation):
+        deviation = np.float16(most / REACH)
+        if most > REACH * float(deviation):  # rounded down
+            deviation = np.nextafter(deviation, np.float16(np.inf))
+    return deviation
 
 
 def _deviation(values: list[float], centre: float) -> float:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import rfc8785
@@ -33,8 +33,10 @@ Values = NDArray[np.float64]
 Form = Literal["auto", "folded", "full", "affine"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Codec = Literal["raw", "mask", "rans"]
+Outliers = Literal["mask", "widen"]
 CODECS = {"raw": "raw", "mask": "mask", "rans": "rans-1"}
 """By the name that users type, the codec's id in the file."""
+OUTLIERS: tuple[Outliers, ...] = get_args(Outliers)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class How:
     where all layers are BatchNorm, full where some are, affine where none is. dtype: "fp32" | "fp16" | "bf16", of
     every stored number. codec: "raw"; "mask", without the zeros; "rans", in steps and range coded, folded form only.
     clamp: every |gamma| below it is stored as 0. step: steps a standard deviation for "rans", a power of two up to
-    1024.
+    1024. outliers: what "rans" does about a value of more than 5 standard deviations: "mask", take that codec;
+    "widen", make the steps of that layer as much wider.
     """
 
     form: Form = "auto"
@@ -54,6 +57,7 @@ class How:
     codec: Codec = "raw"
     clamp: float = 0.0
     step: int = 32
+    outliers: Outliers = "mask"
 
     def __post_init__(self):
         kinds = {"clamp": float, "step": int}
@@ -66,7 +70,7 @@ class How:
             if exact is None or (exact != value and value == value) or isinstance(value, str):
                 raise BadInput(f"{name} {value!r} is no {'number' if kind is float else 'whole number'}")
             object.__setattr__(self, name, exact)
-        for name, known in (("form", ("auto", *FORMS)), ("dtype", DTYPES), ("codec", CODECS)):
+        for name, known in (("form", ("auto", *FORMS)), ("dtype", DTYPES), ("codec", CODECS), ("outliers", OUTLIERS)):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: use one of {', '.join(known)}")
         if not 0 <= self.clamp < float("inf"):
@@ -114,6 +118,7 @@ def save(
     codec: Codec = "raw",
     clamp: float = 0.0,
     step: int = 32,
+    outliers: Outliers = "mask",
     input: Input | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Packed:
@@ -124,7 +129,7 @@ def save(
     See `How` for the rest. Equal content gives equal bytes. The network is left as it is.
     Raises `seedfile.errors.NotStorable` where the seed would not bring the network back, and BadInput.
     """
-    packed = pack(net, How(form, dtype, codec, clamp, step), input, info)
+    packed = pack(net, How(form, dtype, codec, clamp, step, outliers), input, info)
     write_atomically(Path(path), packed.data)
     return packed
 
@@ -247,9 +252,9 @@ def _folded(
 ) -> tuple[codecs.Coded, str, tuple[str, ...]]:
     codec = CODECS[how.codec]
     try:
-        return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step), codec, ()
+        return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step, how.outliers == "widen"), codec, ()
     except codecs.OutOfReach as reason:
-        note = f"codec mask instead of rans: {reason}"
+        note = f"codec mask instead of rans: {reason}; outliers widen codes it all the same"
         return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), "mask", (note,)
 
 

@@ -96,6 +96,9 @@ def test_a_fallback_is_said(tmp_path, runs, capsys, monkeypatch):
     monkeypatch.setattr("bnonly.seedfile.codecs.REACH", 1)
     done = said(capsys, "export", runs["bn"].path, "-o", tmp_path / "x", "--codec", "rans", "--no-measure")
     assert "codec mask instead of rans" in done.err and "codec mask" in done.out
+    how = ("--codec", "rans", "--outliers", "widen")
+    done = said(capsys, "export", runs["bn"].path, "-o", tmp_path / "x", *how, "--no-measure")
+    assert "instead" not in done.err and "codec rans-1" in done.out
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,24 @@ def test_the_coarse_values_are_within_half_a_step():
     assert (back["a"][a == 0] == 0).all()
 
 
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e4])
+def test_a_layer_with_an_outlier_has_wider_steps_if_asked(size):
+    """By no more than it takes, and the other layer's stay."""
+    random = np.random.default_rng(2)
+    a = np.concatenate([random.normal(0, 1, 40), random.normal(0, size, 400)])
+    a[200] = 17.3 * size
+    sizes, nothing = [40, 400], lambda near: np.zeros(440)
+    with pytest.raises(codecs.OutOfReach, match="a of channel 200 is"):
+        codecs.encode_folded(a, nothing, sizes, "rans-1", "fp16", 16)
+    coded = codecs.encode_folded(a, nothing, sizes, "rans-1", "fp16", 16, widen=True)
+    scales = np.frombuffer(coded.tensors["bn.scales"].data, "<f2").astype(float)
+    assert scales[0] == float(np.float16(a[:40].std()))
+    assert a[200] <= 5 * scales[1] <= a[200] * (1 + 2**-10) + 5 * 2.0**-24
+    assert (np.abs(coded.values["a"] - a) <= np.repeat(scales[:2], sizes) / 32 * (1 + 1e-5)).all()
+    back = codecs.decode(coded.tensors, "folded", "rans-1", "fp16", sizes, 16)
+    assert all(np.array_equal(back[name], coded.values[name]) for name in "ab")
+
+
 def test_a_mask_costs_a_bit_a_zero():
     a = np.zeros(1000)
     a[::10] = 1.5

@@ -50,6 +50,13 @@ def parser() -> Parser:
         help="for rans: steps a standard deviation, a power of two to 1024 (default: 32)",
     )
     parser.add_argument(
+        "--outliers",
+        choices=("mask", "widen"),
+        default="mask",
+        help="for rans, where a value is more than 5 standard deviations: take codec mask, or widen that layer's "
+        "steps (default: mask)",
+    )
+    parser.add_argument(
         "--data", type=user_path, metavar="PATH", help="where the run's images are now, if they have moved"
     )
     parser.add_argument(
@@ -70,7 +77,7 @@ def main(argv: list[str]) -> int:
     from bnonly.seedfile.exporting import export
     from bnonly.seedfile.saving import How
 
-    how = How(options.form, options.dtype, options.codec, options.clamp, options.step)
+    how = How(options.form, options.dtype, options.codec, options.clamp, options.step, options.outliers)
     done = export(
         RunFolder(options.run),
         options.out,
