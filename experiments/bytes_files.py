@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnonly.config import RunConfig
 from bnonly.files import write_object
@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
     from bnonly.data.batches import Loader
 
+    _Made = tuple[
+        dict[str, Any], dict[str, int], nn.Module
+    ]  # what files are, their bytes by codec, what a reader gets
+
 VERSION = 1  # of bytes.json
 NAME = "bytes.json"
 
 OURS: tuple[dict[str, Any], ...] = (
     {"dtype": "fp32", "codec": "raw"},
     {"dtype": "fp16", "codec": "mask"},
-    *({"dtype": "fp16", "codec": "rans", "step": step} for step in (2, 4, 8, 16, 32)),
+    *({"dtype": "fp16", "codec": "rans", "step": step, "outliers": "widen"} for step in (2, 4, 8, 16, 32)),
 )
+"""Each is written as it is, and through xz, as the rivals are."""
+CODECS: tuple[Literal["raw", "xz"], ...] = ("raw", "xz")  # of the rivals
 CALIBRATION = 1000  # training images, without labels, by which running statistics are put right for rounding
 _BATCHES = 100  # of training, for the same
 
@@ -45,29 +51,33 @@ def store(config: RunConfig, folder: RunFolder) -> None:
     images = run_data(config)
     train, test = run_batches(config, images, pick_device(config.training.device))
     made = _rivals(config, folder, train) if config.group == "all" else _own(config, folder)
-    rows = [facts | {"bytes": size, **_score(net, config, test)} for facts, size, net in made]
+    rows = []
+    for facts, sizes, net in made:
+        score = _score(net, config, test)
+        rows += [facts | {"codec": codec, "bytes": size, **score} for codec, size in sizes.items()]
     found = {"version": VERSION, "run": config.id, "rows": rows}
     write_object(folder.path / NAME, found)
 
 
-def _own(config: RunConfig, folder: RunFolder) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:
-    """Seed+BN files: what each is, its bytes, and the network that a reader gets."""
+def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
+    """Seed+BN files."""
     from bnonly.seedfile.exporting import export
     from bnonly.seedfile.loading import load
     from bnonly.seedfile.saving import How
+    from experiments.bytes_rivals import xz
 
     with TemporaryDirectory() as place:
         for number, how in enumerate(OURS):
             path, calibrate = Path(place) / f"{number}.safetensors", CALIBRATION if how["codec"] == "rans" else 0
-            done = export(
+            packed = export(
                 folder, path, How(**how), measure=False, data=config.data.path, calibrate=calibrate, quiet=True
-            )
-            codec = done.packed.header.codec.removesuffix("-1")  # rans may have fallen back to mask
-            facts = {"form": "seed", "dtype": how["dtype"], "codec": codec, "step": how.get("step")}
-            yield facts, path.stat().st_size, load(path)
+            ).packed
+            codec = packed.header.codec.removesuffix("-1")  # rans may have fallen back to mask
+            sizes = {codec: len(packed.data), f"{codec}+xz": len(xz(packed.data))}
+            yield {"form": "seed", "dtype": how["dtype"], "step": how.get("step")}, sizes, load(path)
 
 
-def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tuple[dict[str, Any], int, nn.Module]]:
+def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Made]:
     """Whole networks. Weights that did not train on steps are rounded here, and running statistics estimated anew."""
     from bnonly.training.build import trained_network
     from bnonly.training.environment import exact_kernels
@@ -85,11 +95,19 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[tup
             with exact_kernels():
                 estimate(net, islice(train.epoch(config.training.epochs - 1), _BATCHES), config.training.precision)
             net.cpu()
-        for codec in ("raw", "xz"):
-            how = How(dtype, codec)
-            data = packed(net, how)
-            facts = {"form": "whole", "dtype": dtype, "codec": codec, "step": None}
-            yield facts, len(data), unpacked(data, own.name, classes, how, own.antialias)
+        ways = [How(dtype, codec) for codec in CODECS]
+        files = [packed(net, how) for how in ways]
+        back, *others = (
+            unpacked(data, own.name, classes, how, own.antialias) for data, how in zip(files, ways, strict=True)
+        )
+        assert all(_equal(back, other) for other in others)
+        sizes = {how.codec: len(data) for how, data in zip(ways, files, strict=True)}
+        yield {"form": "whole", "dtype": dtype, "step": None}, sizes, back
+
+
+def _equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(value.equal(states[1][name]) for name, value in states[0].items())
 
 
 def _score(net: nn.Module, config: RunConfig, test: Loader) -> dict[str, float | None]:

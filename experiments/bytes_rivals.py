@@ -87,7 +87,11 @@ def packed(net: nn.Module, how: How) -> bytes:
     elif how.codec == "raw":
         whole = _squeezed(whole, how.bits)
     data = save({"numbers": np.concatenate(numbers).astype(how.numbers), "weights": whole}, _facts(net))
-    return lzma.compress(data, preset=_EXTREME) if how.codec == "xz" else data
+    return xz(data) if how.codec == "xz" else data
+
+
+def xz(data: bytes) -> bytes:
+    return lzma.compress(data, preset=_EXTREME)
 
 
 def unpacked(data: bytes, name: str, classes: int, how: How, antialias: Antialias = "none") -> nn.Module:

@@ -142,12 +142,13 @@ def _label(row: dict[Any, Any]) -> str:
         words.append(row["group"])
     if row["prune"]:
         words.append(f"{row['prune']:.0%} pruned")
-    if row["codec"] == "rans":
+    codec, _, outer = row["codec"].partition("+")
+    if codec == "rans":
         words.append(f"rans, step {row['step']:g}")
     else:
         trained = "" if pd.isna(row["bits"]) else " trained"
-        words.append(f"{row['dtype']}{trained}" + ("" if row["codec"] == "raw" else f", {row['codec']}"))
-    return ", ".join(words)
+        words += [f"{row['dtype']}{trained}", *({codec} - {"raw"})]
+    return ", ".join([*words, *([outer] if outer else [])])
 
 
 NEIGHBOUR = Neighbour(

@@ -24,7 +24,7 @@ from bnonly.seedfile.errors import FETCH_AGAIN, SeedFileError, TooLarge
 from bnonly.seedfile.header import Input
 from bnonly.seedfile.hub_errors import told
 from bnonly.seedfile.loading import network_of
-from bnonly.seedfile.saving import Codec, Dtype, Form, How, Packed, pack
+from bnonly.seedfile.saving import Codec, Dtype, Form, How, Outliers, Packed, pack
 
 CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
 
@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
     codec: Codec
     clamp: float
     step: int
+    outliers: Outliers
     input: Input | None
     info: dict[str, Any] | None
 

@@ -88,10 +88,13 @@ def test_files_of_runs(tmp_path):
         rows = json.loads((trial.folder.path / NAME).read_text())["rows"]
         top1 = trial.folder.result()["test"]["top1"]
         assert rows[0]["top1"] == pytest.approx(top1, abs=3e-3)
-        assert len(rows) == (len(OURS) if trial.config.group != "all" else 8 if trial.config.compression.prune else 2)
+        count = 8 if trial.config.compression.prune else 2
+        assert len(rows) == (2 * len(OURS) if trial.config.group != "all" else count)
+        if trial.config.group != "all":
+            assert {row["codec"] for row in rows} == {"raw", "mask", "rans", "raw+xz", "mask+xz", "rans+xz"}
         assert all(row["bytes"] > 500 and row["top1"] > 0 for row in rows)
     table = pd.read_csv(tmp_path / "bytes" / "bytes.csv")
-    assert set(over_seeds(table)["side"]) == {"ours", "rival"} and len(table) == 24
+    assert set(over_seeds(table)["side"]) == {"ours", "rival"} and len(table) == 38
     assert (tmp_path / "bytes" / "bytes.svg").read_text().startswith("<svg")
 
 
