@@ -28,7 +28,7 @@ def files(trials: Sequence[Trial], command: str) -> dict[str, bytes]:
     from analysis.figures import csv
     from analysis.figures.recipe import effects as drawn
 
-    rows = pd.DataFrame(row for trial in trials if (row := _row(trial, command)))
+    rows = pd.DataFrame(row for trial in trials if not is_restored(trial) and (row := _row(trial, command)))
     numbers = ["top1", "train_top1", "gamma_below_0.01"]
     if rows.empty:
         return {}

@@ -90,6 +90,8 @@ def test_the_search_goes_on_by_what_it_finds(tmp_path, capsys):
     folder = tmp_path / "recipe"
     effects = list(csv.DictReader((folder / "effects.csv").read_text().splitlines()))
     assert sum(int(row["runs"]) for row in effects) == count * len(CHOICES)
+    search = csv.DictReader((folder / "search.csv").read_text().splitlines())
+    assert [row["run"] for row in search] == [trial.id for trial in (*first, *second)]
     kinds = {row["run"]: row["recipe"] for row in csv.DictReader((folder / "finals.csv").read_text().splitlines())}
     assert kinds == {trial.id: "paper" if recipe_of(trial.config) == PAPERS else "found" for trial in finals}
     changed = [name for name in RESTORED.of("smoke")[0] if winner[name] != PAPERS[name]]
