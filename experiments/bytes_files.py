@@ -5,6 +5,7 @@ Leaves bytes.json in the run's folder, a row a file.
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         dict[str, Any], dict[str, int], nn.Module
     ]  # what files are, their bytes by codec, what a reader gets
 
-VERSION = 1  # of bytes.json
+VERSION = 2  # of bytes.json
 NAME = "bytes.json"
 
 OURS: tuple[dict[str, Any], ...] = (
@@ -73,7 +74,9 @@ def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
                 folder, path, How(**how), measure=False, data=config.data.path, calibrate=calibrate, quiet=True
             ).packed
             codec = packed.header.codec.removesuffix("-1")  # rans may have fallen back to mask
-            sizes = {codec: len(packed.data), f"{codec}+xz": len(xz(packed.data))}
+            squeezed = xz(packed.data)
+            assert lzma.decompress(squeezed) == packed.data
+            sizes = {codec: len(packed.data), f"{codec}+xz": len(squeezed)}
             yield {"form": "seed", "dtype": how["dtype"], "step": how.get("step")}, sizes, load(path)
 
 

@@ -33,7 +33,7 @@ class _Stored(File):
 class Scored(File):
     """Of bytes.json: every file that the run became, as it was read back."""
 
-    version: Literal[1]
+    version: Literal[2]
     run: str
     rows: list[_Stored]
 
@@ -147,7 +147,7 @@ def _label(row: dict[Any, Any]) -> str:
         words.append(f"rans, step {row['step']:g}")
     else:
         trained = "" if pd.isna(row["bits"]) else " trained"
-        words += [f"{row['dtype']}{trained}", *({codec} - {"raw"})]
+        words += [f"{row['dtype']}{trained}", *([] if codec == "raw" else [codec])]
     return ", ".join([*words, *([outer] if outer else [])])
 
 

@@ -62,7 +62,7 @@ def encode_folded(
     widen: bool = False,
 ) -> Coded:
     """Two numbers a channel. shift: b of the a that the reader will have. sizes: channels by layer. widen: rans-1
-    makes the scale of a layer greater where one of its values would be out of reach.
+    makes the scale of a layer just so great that it reaches all of its values.
 
     Raises OutOfReach where rans-1 cannot code a value, BadInput where dtype cannot hold one.
     """
@@ -163,7 +163,7 @@ def _to_grid(
         scales = np.array([_scale(layer[layer != 0].tolist(), widen) for layer in layers], np.float16)
     spread = np.repeat(scales.astype(np.float64), sizes)
     if not np.isfinite(spread).all() or (np.abs(values) > REACH * spread).any():
-        place = int(np.argmax(np.abs(values) - REACH * spread))
+        place = int(np.argmax(np.abs(values) - REACH * np.where(np.isfinite(spread), spread, 0)))
         raise OutOfReach(
             f"{name} of channel {place} is {values[place]:.3g}, more than {REACH} standard deviations of its layer "
             f"({spread[place]:.3g})"
@@ -173,8 +173,8 @@ def _to_grid(
 
 
 def _scale(values: list[float], widen: bool) -> np.float16:
-    """Their standard deviation; where one of them is out of its reach, their deviation from zero, or what reaches it
-    if that is greater and is to be.
+    """Their standard deviation; where one of them lies beyond REACH of these, their root mean square; where one still
+    does and widen is set, the least float16 that reaches it.
     """
     if not values:
         return np.float16(0)
@@ -182,7 +182,7 @@ def _scale(values: list[float], widen: bool) -> np.float16:
     deviation = np.float16(_deviation(values, math.fsum(values) / len(values)))
     if most > REACH * float(deviation):
         deviation = np.float16(_deviation(values, 0.0))
-    if widen and most > REACH * float(deviation):
+    if widen and not (np.isfinite(deviation) and most <= REACH * float(deviation)):
         deviation = np.float16(most / REACH)
         if most > REACH * float(deviation):  # rounded down
             deviation = np.nextafter(deviation, np.float16(np.inf))

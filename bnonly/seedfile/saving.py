@@ -33,7 +33,7 @@ Values = NDArray[np.float64]
 Form = Literal["auto", "folded", "full", "affine"]
 Dtype = Literal["fp32", "fp16", "bf16"]
 Codec = Literal["raw", "mask", "rans"]
-Outliers = Literal["mask", "widen"]
+Outliers = Literal["fallback", "widen"]
 CODECS = {"raw": "raw", "mask": "mask", "rans": "rans-1"}
 """By the name that users type, the codec's id in the file."""
 OUTLIERS: tuple[Outliers, ...] = get_args(Outliers)
@@ -48,8 +48,8 @@ class How:
     where all layers are BatchNorm, full where some are, affine where none is. dtype: "fp32" | "fp16" | "bf16", of
     every stored number. codec: "raw"; "mask", without the zeros; "rans", in steps and range coded, folded form only.
     clamp: every |gamma| below it is stored as 0. step: steps a standard deviation for "rans", a power of two up to
-    1024. outliers: what "rans" does about a value of more than 5 standard deviations: "mask", take that codec;
-    "widen", make the steps of that layer as much wider.
+    1024. outliers: what "rans" does about a value of more than 5 standard deviations: "fallback", the file takes
+    codec mask; "widen", that layer's steps are just wide enough to reach it, and its other values coarser.
     """
 
     form: Form = "auto"
@@ -57,7 +57,7 @@ class How:
     codec: Codec = "raw"
     clamp: float = 0.0
     step: int = 32
-    outliers: Outliers = "mask"
+    outliers: Outliers = "fallback"
 
     def __post_init__(self):
         kinds = {"clamp": float, "step": int}
@@ -118,7 +118,7 @@ def save(
     codec: Codec = "raw",
     clamp: float = 0.0,
     step: int = 32,
-    outliers: Outliers = "mask",
+    outliers: Outliers = "fallback",
     input: Input | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Packed:
@@ -254,7 +254,8 @@ def _folded(
     try:
         return codecs.encode_folded(a, shift, sizes, codec, how.dtype, how.step, how.outliers == "widen"), codec, ()
     except codecs.OutOfReach as reason:
-        note = f"codec mask instead of rans: {reason}; outliers widen codes it all the same"
+        note = f"codec mask instead of rans: {reason}"
+        note += "; outliers widen may code it all the same" if how.outliers == "fallback" else ""
         return codecs.encode_folded(a, shift, sizes, "mask", how.dtype, how.step), "mask", (note,)
 
 

@@ -91,6 +91,8 @@ def test_files_of_runs(tmp_path):
         count = 8 if trial.config.compression.prune else 2
         assert len(rows) == (2 * len(OURS) if trial.config.group != "all" else count)
         if trial.config.group != "all":
+            plain = {(row["codec"], row["dtype"], row["step"]): row["bytes"] for row in rows}
+            assert all(size > plain[f"{k[0]}+xz", *k[1:]] for k, size in plain.items() if "+" not in k[0])
             assert {row["codec"] for row in rows} == {"raw", "mask", "rans", "raw+xz", "mask+xz", "rans+xz"}
         assert all(row["bytes"] > 500 and row["top1"] > 0 for row in rows)
     table = pd.read_csv(tmp_path / "bytes" / "bytes.csv")

@@ -142,6 +142,18 @@ def test_a_layer_with_an_outlier_has_wider_steps_if_asked(size):
     assert all(np.array_equal(back[name], coded.values[name]) for name in "ab")
 
 
+def test_a_scale_that_float16_cannot_hold():
+    """The deviation of these is beyond float16, but a fifth of them is not."""
+    a, nothing = np.array([2e5, -2e5] * 8), lambda near: np.zeros(16)
+    with pytest.raises(codecs.OutOfReach):
+        codecs.encode_folded(a, nothing, [16], "rans-1", "fp16", 16)
+    coded = codecs.encode_folded(a, nothing, [16], "rans-1", "fp16", 16, widen=True)
+    assert np.abs(coded.values["a"] - a).max() <= 4e4 / 32
+    a[3] = 4e5
+    with pytest.raises(codecs.OutOfReach, match="a of channel 3 is 4e"):
+        codecs.encode_folded(a, nothing, [16], "rans-1", "fp16", 16, widen=True)
+
+
 def test_a_mask_costs_a_bit_a_zero():
     a = np.zeros(1000)
     a[::10] = 1.5

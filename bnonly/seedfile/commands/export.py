@@ -51,10 +51,10 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--outliers",
-        choices=("mask", "widen"),
-        default="mask",
-        help="for rans, where a value is more than 5 standard deviations: take codec mask, or widen that layer's "
-        "steps (default: mask)",
+        choices=("fallback", "widen"),
+        default="fallback",
+        help="for rans, where a value is more than 5 standard deviations: fall back to codec mask, or widen that "
+        "layer's steps (default: fallback)",
     )
     parser.add_argument(
         "--data", type=user_path, metavar="PATH", help="where the run's images are now, if they have moved"
