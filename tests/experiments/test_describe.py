@@ -45,5 +45,5 @@ def test_heads_are_short_where_they_are_clear():
 def test_every_experiment_can_be_shown(capsys):
     assert main(["show", "bytes", "perceptual", "--preset", "cpu"]) == 0
     shown = capsys.readouterr().out
-    assert "      cifar_resnet14_w4   all                 0      4\n" in shown
+    assert " cifar_resnet14_w4 all 0 4 sgd 0.3 " in " ".join(shown.split())
     assert max(map(len, shown.splitlines())) < 250
