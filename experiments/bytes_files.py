@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from bnonly.data.batches import Loader
 
-    _Made = tuple[
-        dict[str, Any], dict[str, int], nn.Module
-    ]  # what files are, their bytes by codec, what a reader gets
+    # What files are, their bytes by codec, and the network that a reader gets of each.
+    _Made = tuple[dict[str, Any], dict[str, int], nn.Module]
 
 VERSION = 2  # of bytes.json
 NAME = "bytes.json"
@@ -109,8 +108,8 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Ma
 
 
 def _equal(one: nn.Module, other: nn.Module) -> bool:
-    states = one.state_dict(), other.state_dict()
-    return all(value.equal(states[1][name]) for name, value in states[0].items())
+    others = other.state_dict()
+    return all(value.equal(others[name]) for name, value in one.state_dict().items())
 
 
 def _score(net: nn.Module, config: RunConfig, test: Loader) -> dict[str, float | None]:

@@ -46,8 +46,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 # Recipes and epochs of each round.
 ROUNDS = By(smoke=((3, 2), (2, 3)), cpu=((27, 3), (9, 9), (3, 27)), paper=((27, 3), (9, 9), (3, 27)))
-# Networks, seeds and epochs of what is left and of the paper's recipe.
 _OTHERS = ("cifar_wrn14_2", "cifar_resnet56")
+# Networks, seeds and epochs of what is left and of the paper's recipe.
 FINALS = By(
     smoke=((("cifar_resnet8",), 1, 2),),
     cpu=(((NETWORK,), 3, 30), (_OTHERS, 1, 10)),
