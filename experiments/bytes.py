@@ -2,10 +2,11 @@
 
     bnonly experiment run bytes --preset cpu --set data.path=CIFAR10
 
-Ours: seed+BN files of bn, bn+output and random:K in every codec. Their rivals: ResNets of the same depth or less, an
-eighth to all of the width, every weight trained, in half precision and in int8; trained with weights of 4 bits or
-fewer; and pruned while they train. All have the same epochs, each side has the recipe that suits it, and each file's
-own header is counted. bytes.csv has a row a file, frontier.csv says who is best at which size.
+Ours: seed+BN files of bn, bn+output and random:K in every codec, and bare of what lets a reader verify them. Their
+rivals: ResNets of the same depth or less, an eighth to all of the width, every weight trained, in half precision and
+in int8; trained with weights of 4 bits or fewer; and pruned while they train. All have the same epochs, each side has
+the recipe that suits it, and each file's own header is counted. bytes.csv has a row a file, frontier.csv says who is
+best at which size.
 """
 
 from __future__ import annotations

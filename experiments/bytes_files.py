@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bnonly.config import RunConfig
 from bnonly.files import write_object
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # What files are, their bytes by codec, and the network that a reader gets of each.
     _Made = tuple[dict[str, Any], dict[str, int], nn.Module]
 
-VERSION = 2  # of bytes.json
+VERSION = 3  # of bytes.json
 NAME = "bytes.json"
 
 OURS: tuple[dict[str, Any], ...] = (
@@ -34,7 +34,6 @@ OURS: tuple[dict[str, Any], ...] = (
     *({"dtype": "fp16", "codec": "rans", "step": step, "outliers": "widen"} for step in (2, 4, 8, 16, 32)),
 )
 """Each is written as it is, and through xz, as the rivals are."""
-CODECS: tuple[Literal["raw", "xz"], ...] = ("raw", "xz")  # of the rivals
 CALIBRATION = 1000  # training images, without labels, by which running statistics are put right for rounding
 _BATCHES = 100  # of training, for the same
 
@@ -60,10 +59,11 @@ def store(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
-    """Seed+BN files."""
+    """Seed+BN files, and what of those in rans is left without what verifies them."""
     from bnonly.seedfile.exporting import export
     from bnonly.seedfile.loading import load
     from bnonly.seedfile.saving import How
+    from experiments.bytes_bare import bare, grown
     from experiments.bytes_rivals import xz
 
     with TemporaryDirectory() as place:
@@ -76,7 +76,12 @@ def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
             squeezed = xz(packed.data)
             assert lzma.decompress(squeezed) == packed.data
             sizes = {codec: len(packed.data), f"{codec}+xz": len(squeezed)}
-            yield {"form": "seed", "dtype": how["dtype"], "step": how.get("step")}, sizes, load(path)
+            facts = {"dtype": how["dtype"], "step": how.get("step")}
+            net = load(path)
+            yield {"form": "seed", **facts}, sizes, net
+            if packed.header.codec == "rans-1":
+                fewest = bare(packed.data)
+                yield {"form": "bare", **facts}, {"rans": len(fewest)}, grown(fewest, packed.header.arch.classes)
 
 
 def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Made]:
@@ -84,7 +89,7 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Ma
     from bnonly.training.build import trained_network
     from bnonly.training.environment import exact_kernels
     from bnonly.training.frozen import estimate
-    from experiments.bytes_rivals import How, packed, quantise, unpacked
+    from experiments.bytes_rivals import CODECS, How, packed, quantise, unpacked
 
     net, bits, own = trained_network(folder), config.compression.bits, config.network
     classes = len(folder.finished()[1]["classes"])

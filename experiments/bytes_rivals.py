@@ -3,7 +3,8 @@
 One safetensors file, so that nothing has to be unpickled, of few tensors, so that its header is short. Shapes and
 order follow from the network's name. BatchNorm is folded to y = a x + b. Weights are float32, half precision, or
 whole steps of `bits` bits; the size of a filter's step goes into its a, so that it costs nothing. Steps are packed
-one behind another ("raw"), or a byte each and all of it through xz, which codes them near their entropy.
+one behind another ("raw"), or a byte each and all of it through xz, or coded near their entropy layer by layer, and
+numbers with them ("rans", experiments/bytes_coder.py).
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ from bnonly.networks.folded import fold
 from bnonly.networks.parts import BatchNorm2d
 from bnonly.randomness.plan import plan
 from bnonly.training.compression import rounded
+from experiments.bytes_coder import Part, decode, encode
 from experiments.sizes_whole import quantised
 
 FLOATS = {"fp32": np.float32, "fp16": np.float16}
 _EXTREME = 9 | lzma.PRESET_EXTREME
+
+Codec = Literal["raw", "xz", "rans"]
+CODECS: tuple[Codec, ...] = ("raw", "xz", "rans")
 
 Floats = NDArray[np.float32]
 Array = NDArray[Any]
@@ -38,14 +43,18 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class How:
-    """dtype: "fp32", "fp16" or "int2" to "int8". codec: "raw" or "xz"."""
+    """dtype: "fp32", "fp16" or "int2" to "int8"."""
 
     dtype: str
-    codec: Literal["raw", "xz"]
+    codec: Codec
 
     @property
     def bits(self) -> int | None:
         return int(self.dtype.removeprefix("int")) if self.dtype.startswith("int") else None
+
+    @property
+    def weights(self) -> Any:
+        return FLOATS[self.dtype] if self.bits is None else np.uint8
 
     @property
     def numbers(self) -> Any:
@@ -81,10 +90,18 @@ def packed(net: nn.Module, how: How) -> bytes:
             a, b = _folded(norm)
             numbers += [a * size, b]
         weights.append(values.ravel())
-    whole = np.concatenate(weights)
-    if how.bits is None:
-        whole = whole.astype(FLOATS[how.dtype])
-    elif how.codec == "raw":
+    return _file(net, weights, numbers, how)
+
+
+def _file(net: nn.Module, weights: list[Array], numbers: list[Floats], how: How) -> bytes:
+    """weights: of each layer its steps from the lowest, or floats."""
+    if how.codec == "rans":
+        symbols = [own for each in weights for own in _bytes(each, how.weights)]
+        symbols += [own for each in numbers for own in _bytes(each, how.numbers)]
+        stream = encode(_parts(net, how), symbols)
+        return save({"codes": np.frombuffer(stream, np.uint8)}, _facts(net))
+    whole = np.concatenate(weights).astype(how.weights)
+    if how.bits is not None and how.codec == "raw":
         whole = _squeezed(whole, how.bits)
     data = save({"numbers": np.concatenate(numbers).astype(how.numbers), "weights": whole}, _facts(net))
     return xz(data) if how.codec == "xz" else data
@@ -98,11 +115,8 @@ def unpacked(data: bytes, name: str, classes: int, how: How, antialias: Antialia
     """The network again, on the CPU, its BatchNorms folded. Raises BadInput for bytes that do not fit."""
     net = network(name, 0, classes=classes, antialias=antialias)
     try:
-        tensors = load(lzma.decompress(data) if how.codec == "xz" else data)
-        whole, numbers = tensors["weights"], tensors["numbers"].astype(np.float32)
         layers = list(_layers(net))
-        if how.bits is not None and how.codec == "raw":
-            whole = _spread(whole, how.bits, sum(weight.numel() for weight, _, _ in layers))
+        whole, numbers = _tensors(data, net, how)
         lowest = 0 if how.bits is None else 2 ** (how.bits - 1) - 1
         place = at = 0
 
@@ -129,6 +143,46 @@ def unpacked(data: bytes, name: str, classes: int, how: How, antialias: Antialia
     except (KeyError, ValueError, RuntimeError, SafetensorError, lzma.LZMAError) as error:
         raise BadInput(f"these bytes are no {name} stored as {how.dtype}, {how.codec} ({error})") from error
     return net
+
+
+def _tensors(data: bytes, net: nn.Module, how: How) -> tuple[Array, Floats]:
+    """Weights, or their steps from the lowest, and numbers, of all layers one behind another."""
+    tensors = load(lzma.decompress(data) if how.codec == "xz" else data)
+    if how.codec == "rans":
+        parts = _parts(net, how)
+        symbols = iter(zip(parts, decode(tensors["codes"].tobytes(), parts), strict=True))
+        found: dict[bool, list[Array]] = {True: [], False: []}
+        for part, own in symbols:
+            weights = part.kind == "weights"
+            dtype = np.dtype(how.weights if weights else how.numbers)
+            columns = [own, *(next(symbols)[1] for _ in range(dtype.itemsize - 1))]
+            found[weights].append(np.stack(columns, axis=1).view(dtype.newbyteorder(">"))[:, 0])
+        return np.concatenate(found[True]), np.concatenate(found[False]).astype(np.float32)
+    whole, numbers = tensors["weights"], tensors["numbers"].astype(np.float32)
+    if how.bits is not None and how.codec == "raw":
+        whole = _spread(whole, how.bits, sum(weight.numel() for weight, _, _ in _layers(net)))
+    return whole, numbers
+
+
+def _parts(net: nn.Module, how: How) -> list[Part]:
+    """What `_file` codes: all weights, then all numbers. Only the first byte of a float is worth counting."""
+
+    def column(kind: str, count: int, dtype: Any, bits: int) -> list[Part]:
+        return [Part(kind, bits, count), *[Part(None, 8, count)] * (np.dtype(dtype).itemsize - 1)]
+
+    weights, numbers = [], []
+    for weight, norm, _ in _layers(net):
+        weights += column("weights", weight.numel(), how.weights, how.bits or 8)
+        for kind in ("scale", "shift") if norm is not None or how.bits is not None else ("shift",):
+            numbers += column(kind, len(weight), how.numbers, 8)
+    return weights + numbers
+
+
+def _bytes(values: Array, dtype: Any) -> list[NDArray[np.uint8]]:
+    """The first bytes of all values, the second bytes, ..."""
+    kind = np.dtype(dtype)
+    table = values.astype(kind.newbyteorder(">")).view(np.uint8).reshape(-1, kind.itemsize)
+    return [table[:, place] for place in range(kind.itemsize)]
 
 
 def _layers(net: nn.Module) -> Iterator[tuple[nn.Parameter, BatchNorm2d | None, nn.Parameter]]:

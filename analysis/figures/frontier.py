@@ -15,14 +15,14 @@ _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "h", "*")
 
 
 def accuracy_by_file_size(means: pd.DataFrame) -> Drawing:
-    """Every file as a point, ours filled and coloured by group, rivals hollow; stairs join the best of either side.
+    """Every file as a point, ours filled and coloured by group, rivals hollow; stairs join the best of each side.
 
-    means: a row a kind of file, with columns side ("ours" or "rival"), network, group, prune, form, bytes, top1,
-    epochs, seeds. Raises NoData.
+    means: a row a kind of file, with columns side ("ours", "bare" or "rival"), network, group, prune, form, bytes,
+    top1, epochs, seeds. Raises NoData.
     """
     if means.empty:
         raise NoData("no file has been scored; `bnonly experiment run bytes` makes some")
-    ours, rivals = means[means["side"] == "ours"], means[means["side"] == "rival"]
+    ours, bare, rivals = (means[means["side"] == side] for side in ("ours", "bare", "rival"))
     groups = list(dict.fromkeys(ours["group"]))
     colours = dict(zip(groups, sns.color_palette("flare", max(1, len(groups))).as_hex(), strict=False))
     with styled():
@@ -33,6 +33,11 @@ def accuracy_by_file_size(means: pd.DataFrame) -> Drawing:
                 own["bytes"], own["top1"], _MARKERS[place % len(_MARKERS)], color=colours[group], markersize=4,
                 linestyle="", label=f"seed+BN file: {group}",
             )  # fmt: skip
+            less = bare[bare["group"] == group]
+            axes.plot(
+                less["bytes"], less["top1"], _MARKERS[place % len(_MARKERS)], color=colours[group], markersize=2.5,
+                linestyle="", alpha=0.6,
+            )  # fmt: skip
         kinds = pd.Series([_kind(row) for row in rivals.to_dict("records")], rivals.index, dtype=object)
         for kind, colour in _RIVALS.items():
             if len(own := rivals[kinds == kind]):
@@ -40,11 +45,16 @@ def accuracy_by_file_size(means: pd.DataFrame) -> Drawing:
                     own["bytes"], own["top1"], "o", color=colour, markerfacecolor="none", markersize=4, linestyle="",
                     label=f"weights trained: {kind}",
                 )  # fmt: skip
-        for side, colour, words in ((ours, "#d55e00", "ours"), (rivals, "#0072b2", "rivals")):
+        stairs = (
+            (ours, "#d55e00", "-", "ours"),
+            (bare, "#d55e00", ":", "ours, bare"),
+            (rivals, "#0072b2", "-", "rivals"),
+        )
+        for side, colour, line, words in stairs:
             if len(side):
                 best = pareto(side)
                 axes.step(
-                    best["bytes"], best["top1"], where="post", color=colour, linewidth=1.2, zorder=0,
+                    best["bytes"], best["top1"], line, where="post", color=colour, linewidth=1.2, zorder=0,
                     label=f"best of {words}",
                 )  # fmt: skip
         decades(axes, means["bytes"].tolist(), "bytes of the file")
@@ -54,7 +64,8 @@ def accuracy_by_file_size(means: pd.DataFrame) -> Drawing:
     seeds = int(means["seeds"].min())
     caption = (
         f"Accuracy of files against their bytes, {epochs} epochs each, {seeds} seed{'s' * (seeds > 1)}. Filled: a "
-        "seed and what trained. Hollow: all weights trained, in float32 to 3 bits, BatchNorm folded."
+        "seed and what trained; the smaller, without what lets a reader verify it (bare). Hollow: all weights "
+        "trained, in float32 to 3 bits, BatchNorm folded."
     )
     return Drawing(figure, caption, means)
 

@@ -15,13 +15,13 @@ from analysis.settings import shape
 from analysis.wording import percent
 
 SIZES = (1000, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000, 200_000)
-SIDES = {"seed": "ours", "whole": "rival"}
+SIDES = {"seed": "ours", "bare": "bare", "whole": "rival"}
 _FILE = "bytes.json"
 _KIND = ["network", "group", "prune", "bits", "form", "dtype", "codec", "step", "epochs"]
 
 
 class _Stored(File):
-    form: Literal["seed", "whole"]
+    form: Literal["seed", "bare", "whole"]
     dtype: str
     codec: str
     step: float | None
@@ -33,7 +33,7 @@ class _Stored(File):
 class Scored(File):
     """Of bytes.json: every file that the run became, as it was read back."""
 
-    version: Literal[2]
+    version: Literal[3]
     run: str
     rows: list[_Stored]
 
@@ -81,8 +81,9 @@ def show(table: pd.DataFrame) -> Shown:
         for (form, setting), own in drawn.groupby(["form", "setting"], sort=False)
     ]
     text = [
-        "Files of runs, read back and scored on the test images: a seed and what trained (ours), and whole networks "
-        "whose weights trained, pruned or rounded (rivals); the most accurate file of either side that is no larger. "
+        "Files of runs, read back and scored on the test images: a seed and what trained (ours), the same without "
+        "what lets a reader verify it (bare), and whole networks whose weights trained, pruned or rounded (rivals); "
+        "the most accurate file of each side that is no larger. "
         f"Means over seeds, of runs of one length; what trains has a recipe of its own. Trained: {'; '.join(how)}.",
         *(said for said in (others, *(own for _, own in kinds)) if said),
     ]
@@ -96,15 +97,10 @@ def show(table: pd.DataFrame) -> Shown:
 
 
 def _worded(best: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "bytes, at most": best["at_most_bytes"].map("{:,}".format),
-            "ours": best["ours"],
-            "ours, top-1": best["ours_top1"].astype(float).map(percent),
-            "rival": best["rival"],
-            "rival, top-1": best["rival_top1"].astype(float).map(percent),
-        }
-    )
+    columns = {"bytes, at most": best["at_most_bytes"].map("{:,}".format)}
+    for side in SIDES.values():
+        columns |= {side: best[side], f"{side}, top-1": best[f"{side}_top1"].astype(float).map(percent)}
+    return pd.DataFrame(columns)
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,11 +113,11 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def frontier(means: pd.DataFrame) -> pd.DataFrame:
-    """By size in bytes: the best file of ours and of the rivals no larger than that, and what ours has more."""
+    """By size in bytes: the best file of each side no larger than that, and what either of ours has more."""
     rows = []
     for size in SIZES:
         row: dict[str, Any] = {"at_most_bytes": size}
-        for side in ("ours", "rival"):
+        for side in SIDES.values():
             fits = means[(means["side"] == side) & (means["bytes"] <= size)]
             best = fits.sort_values("top1", kind="stable").iloc[-1] if len(fits) else None
             row |= {
@@ -129,8 +125,9 @@ def frontier(means: pd.DataFrame) -> pd.DataFrame:
                 f"{side}_bytes": None if best is None else best["bytes"],
                 side: "" if best is None else best["label"],
             }
-        if row["ours"] and row["rival"]:
-            row["ours_better_by_points"] = 100 * (row["ours_top1"] - row["rival_top1"])
+        for side in ("ours", "bare"):
+            both = row[side] and row["rival"]
+            row[f"{side}_better_by_points"] = 100 * (row[f"{side}_top1"] - row["rival_top1"]) if both else None
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -138,12 +135,12 @@ def frontier(means: pd.DataFrame) -> pd.DataFrame:
 def _label(row: dict[Any, Any]) -> str:
     """What a file is, in a figure."""
     words = [shape(row["network"]).label]
-    if row["form"] == "seed":
-        words.append(row["group"])
+    if row["form"] != "whole":
+        words += [row["group"], *(["bare"] if row["form"] == "bare" else [])]
     if row["prune"]:
         words.append(f"{row['prune']:.0%} pruned")
     codec, _, outer = row["codec"].partition("+")
-    if codec == "rans":
+    if not pd.isna(row["step"]) and codec == "rans":
         words.append(f"rans, step {row['step']:g}")
     else:
         trained = "" if pd.isna(row["bits"]) else " trained"

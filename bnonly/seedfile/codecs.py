@@ -67,8 +67,8 @@ def encode_folded(
     Raises OutOfReach where rans-1 cannot code a value, BadInput where dtype cannot hold one.
     """
     if codec == "rans-1":
-        codes_a, scales_a, near_a = _to_grid(a, sizes, step, "a", widen)
-        codes_b, scales_b, near_b = _to_grid(shift(near_a), sizes, step, "b", widen)
+        codes_a, scales_a, near_a = to_grid(a, sizes, step, "a", widen)
+        codes_b, scales_b, near_b = to_grid(shift(near_a), sizes, step, "b", widen)
         symbols_a = np.where(codes_a == 0, 0, codes_a + (REACH * step + 1))
         parts = []
         for symbols, size in ((symbols_a, 2 * REACH * step + 2), (codes_b + REACH * step, 2 * REACH * step + 1)):
@@ -154,10 +154,10 @@ def _unmasked(mask: Tensor, values: Tensor, dtype: str, channels: int, name: str
     return whole
 
 
-def _to_grid(
+def to_grid(
     values: NDArray[np.float64], sizes: Sequence[int], step: int, name: str, widen: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float16], NDArray[np.float32]]:
-    """Codes, each layer's scale, and the values that codes and scales stand for."""
+    """Codes, each layer's scale, and the values that codes and scales stand for. Raises OutOfReach; see `_scale`."""
     layers = np.split(values, np.cumsum(sizes)[:-1])
     with np.errstate(over="ignore"):
         scales = np.array([_scale(layer[layer != 0].tolist(), widen) for layer in layers], np.float16)
@@ -168,8 +168,16 @@ def _to_grid(
             f"{name} of channel {place} is {values[place]:.3g}, more than {REACH} standard deviations of its layer "
             f"({spread[place]:.3g})"
         )
-    codes = np.rint(np.divide(values * step, spread, out=np.zeros_like(values), where=spread > 0)).astype(np.int64)
-    return codes, scales, _on_grid(codes, scales, sizes, step)
+    codes = codes_of(values, scales, sizes, step)
+    return codes, scales, on_grid(codes, scales, sizes, step)
+
+
+def codes_of(
+    values: NDArray[np.float64], scales: NDArray[np.float16], sizes: Sequence[int], step: int
+) -> NDArray[np.int64]:
+    """The nearest of each layer's multiples of scale / step; 0 in a layer of scale 0."""
+    spread = np.repeat(scales.astype(np.float64), sizes)
+    return np.rint(np.divide(values * step, spread, out=np.zeros_like(values), where=spread > 0)).astype(np.int64)
 
 
 def _scale(values: list[float], widen: bool) -> np.float16:
@@ -194,9 +202,10 @@ def _deviation(values: list[float], centre: float) -> float:
     return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / len(values))
 
 
-def _on_grid(
+def on_grid(
     codes: NDArray[np.int64], scales: NDArray[np.float16], sizes: Sequence[int], step: int
 ) -> NDArray[np.float32]:
+    """The values that codes and scales stand for, float32."""
     units = scales.astype(np.float32) / np.float32(step)
     values = codes.astype(np.float32) * np.repeat(units, sizes)
     return (values + np.float32(0)).astype(np.float32, copy=False)
@@ -228,4 +237,4 @@ def _from_grid(tensors: Tensors, sizes: Sequence[int], step: int) -> dict[str, N
     halves = np.split(scales, 2)
     if any((code[np.repeat(half, sizes) == 0] != 0).any() for code, half in zip(codes, halves, strict=True)):
         raise CorruptFile("tensor bn.codes", "zeros alone in a layer of scale 0", "another code")
-    return {name: _on_grid(code, half, sizes, step) for name, code, half in zip("ab", codes, halves, strict=True)}
+    return {name: on_grid(code, half, sizes, step) for name, code, half in zip("ab", codes, halves, strict=True)}

@@ -65,16 +65,18 @@ def restored(results: Path) -> list[list[str]]:
 
 
 def files(results: Path) -> list[list[str]]:
-    """A row a size: the most accurate file of either side that is no larger."""
-    rows = [["bytes, at most", "a seed and what trained", "top-1, %", "trained weights", "top-1, %", "ours - theirs"]]
+    """A row a size: the most accurate file of each side that is no larger."""
+    sides = {"ours": "a seed and what trained", "bare": "the same, bare", "rival": "trained weights"}
+    heads = [cell for words in sides.values() for cell in (words, "top-1, %")]
+    rows = [["bytes, at most", *heads, "seed - trained", "bare - trained"]]
     for row in _read(results / "bytes" / "frontier.csv").to_dict("records"):
-        sides = [
+        cells = [
             cell
-            for side in ("ours", "rival")
+            for side in sides
             for cell in (("", "") if pd.isna(row[side]) else (row[side], f"{100 * row[f'{side}_top1']:.1f}"))
         ]
-        more = row["ours_better_by_points"]
-        rows.append([f"{row['at_most_bytes']:,}", *sides, "" if pd.isna(more) else f"{more:+.1f}"])
+        more = [row[f"{side}_better_by_points"] for side in ("ours", "bare")]
+        rows.append([f"{row['at_most_bytes']:,}", *cells, *("" if pd.isna(own) else f"{own:+.1f}" for own in more)])
     return rows
 
 

@@ -8,15 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bnonly
+import bnonly.seedfile
 from analysis.figures.frontier import pareto
 from analysis.neighbours.bytes import frontier, over_seeds, show
 from bnonly.cli import main
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
+from experiments.bytes_bare import bare, grown
+from experiments.bytes_coder import Part, decode, encode
 from experiments.bytes_files import NAME, OURS, answered
-from experiments.bytes_rivals import How, _spread, _squeezed, packed, quantise, unpacked
+from experiments.bytes_rivals import CODECS, How, _spread, _squeezed, packed, quantise, unpacked
 from experiments.grid import trials
 
 DTYPES = ("fp32", "fp16", *(f"int{bits}" for bits in range(2, 9)))
@@ -34,7 +39,7 @@ def lively(name="cifar_resnet8_w4", classes=7):
     return net
 
 
-@pytest.mark.parametrize("codec", ["raw", "xz"])
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_rival_comes_back(dtype, codec):
     net, how = lively(), How(dtype, codec)
@@ -52,6 +57,74 @@ def test_a_rival_comes_back(dtype, codec):
     bits = how.bits or {"fp32": 32, "fp16": 16}[dtype]
     if codec == "raw":
         assert 0 < len(data) - -(-weights * bits // 8) - numbers * (4 if dtype == "fp32" else 2) < 250
+
+
+@st.composite
+def parts_and_symbols(draw):
+    parts, symbols = [], []
+    for _ in range(draw(st.integers(0, 5))):
+        kind, bits = draw(st.sampled_from([(None, 8), ("x", 4), ("x", 8), ("y", 1), ("z", 12)]))
+        highest = draw(st.integers(0, 2**bits - 1))  # often far less than all of them
+        own = draw(st.lists(st.integers(0, highest), max_size=60))
+        parts.append(Part(kind, bits, len(own)))
+        symbols.append(np.array(own, np.int64))
+    return parts, symbols
+
+
+@given(parts_and_symbols())
+def test_coded_symbols_come_back(given):
+    parts, symbols = given
+    stream = encode(parts, symbols)
+    found = decode(stream, parts)
+    assert all(np.array_equal(*pair) for pair in zip(found, symbols, strict=True))
+    for wrong in (stream[:-1], stream + b"\0"):
+        with pytest.raises(ValueError, match="stream"):
+            decode(wrong, parts)
+
+
+def test_symbols_take_hardly_more_than_their_entropy():
+    """Against Shannon's bound for symbols drawn independently; learning the odds is what may be added."""
+    random, count = np.random.default_rng(2), 20_000
+    odds = np.array([0.02, 0.1, 0.2, 0.36, 0.2, 0.1, 0.02, 0.0])
+    layers = [random.choice(8, count // 4, p=odds) for _ in range(4)]
+    entropy = -sum(odd * np.log2(odd) for odd in odds if odd) * count / 8
+    parts = [Part("w", 3, count // 4)] * 4
+    assert entropy * 0.995 < len(encode(parts, layers)) < entropy * 1.005 + 16
+    with pytest.raises(ValueError, match="are not these"):
+        encode(parts, [*layers[:3], layers[3] + 3])
+
+
+@pytest.mark.parametrize("group", ["bn", "bn+output+shortcut", "random:2"])
+@pytest.mark.parametrize("step", [2, 32])
+def test_a_bare_file_is_the_network_without_its_proofs(group, step, tmp_path):
+    net = lively("cifar_resnet14_w4")
+    bnonly.freeze_all_but(net, group)
+    random = np.random.default_rng(7)
+    with torch.no_grad():
+        for parameter in (p for p in net.parameters() if p.requires_grad and p.ndim != 1):
+            parameter.copy_(torch.from_numpy(random.uniform(-1, 1, tuple(parameter.shape))))
+    packed = bnonly.seedfile.save(net, tmp_path / "net", codec="rans", step=step, outliers="widen", dtype="fp16")
+    data = bare(packed.data)
+    assert len(data) < len(packed.data) - 900
+    whole, back = bnonly.seedfile.load(tmp_path / "net").state_dict(), grown(data, 7).state_dict()
+    assert whole.keys() == back.keys()
+    # Other values than a and b are in steps of their layer's deviation, below 0.7 here.
+    stored = {"bn": (), "random:2": ("conv", "downsample.0"), "bn+output+shortcut": ("fc", "downsample.0")}[group]
+    for name, value in whole.items():
+        most = 0.7 / step / 2 if value.is_floating_point() and any(part in name for part in stored) else 0
+        assert float((back[name] - value).abs().max()) <= most, name
+
+
+def test_a_bare_file_that_is_none_is_refused(tmp_path):
+    net = lively("cifar_resnet14_w4")
+    bnonly.freeze_all_but(net, "bn")
+    raw = bnonly.seedfile.save(net, tmp_path / "net", codec="raw").data
+    with pytest.raises(BadInput, match="in raw has no bare form"):
+        bare(raw)
+    data = bare(bnonly.seedfile.save(net, tmp_path / "net", codec="rans", outliers="widen").data)
+    for wrong in (b"", data[:-1], raw, data.replace(b"resnet14_w4", b"resnet14_w2")):
+        with pytest.raises(BadInput, match="no bare seed"):
+            grown(wrong, 7)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -88,15 +161,24 @@ def test_files_of_runs(tmp_path):
         rows = json.loads((trial.folder.path / NAME).read_text())["rows"]
         top1 = trial.folder.result()["test"]["top1"]
         assert rows[0]["top1"] == pytest.approx(top1, abs=3e-3)
-        count = 8 if trial.config.compression.prune else 2
-        assert len(rows) == (2 * len(OURS) if trial.config.group != "all" else count)
+        count = 12 if trial.config.compression.prune else 3
+        in_rans = sum(how["codec"] == "rans" for how in OURS)
+        assert len(rows) == (2 * len(OURS) + in_rans if trial.config.group != "all" else count)
         if trial.config.group != "all":
+            bare = {row["step"]: row for row in rows if row["form"] == "bare"}
+            rows = [row for row in rows if row["form"] == "seed"]
+            full = {row["step"]: row for row in rows if row["codec"] == "rans+xz"}
+            assert bare.keys() == full.keys()
+            assert all(row["bytes"] < full[step]["bytes"] - 700 for step, row in bare.items())
+            if trial.config.group == "bn":  # all that is in rounded steps in both
+                assert {step: row["top1"] for step, row in bare.items()} == {k: r["top1"] for k, r in full.items()}
             plain = {(row["codec"], row["dtype"], row["step"]): row["bytes"] for row in rows}
             assert all(size > plain[f"{k[0]}+xz", *k[1:]] for k, size in plain.items() if "+" not in k[0])
             assert {row["codec"] for row in rows} == {"raw", "mask", "rans", "raw+xz", "mask+xz", "rans+xz"}
         assert all(row["bytes"] > 500 and row["top1"] > 0 for row in rows)
     table = pd.read_csv(tmp_path / "bytes" / "bytes.csv")
-    assert set(over_seeds(table)["side"]) == {"ours", "rival"} and len(table) == 38
+    assert set(over_seeds(table)["side"]) == {"ours", "bare", "rival"}
+    assert len(table) == 2 * (2 * len(OURS) + in_rans) + 12 + 3
     assert (tmp_path / "bytes" / "bytes.svg").read_text().startswith("<svg")
 
 
