@@ -51,7 +51,7 @@ _SMALL = [
     *_ours(["cifar_resnet14", "cifar_resnet32", "cifar_resnet56"]),
     *_ours(["cifar_resnet8"], ("bn",)),
     *_ours(["cifar_resnet14"], ("random:2", "random:8", "bn+output+shortcut")),
-    *_ours(["cifar_wrn14_2"], ("bn+output",)),
+    *_ours(["cifar_wrn14_2"]),
     *_rivals(
         *((f"cifar_resnet14_w{width}", 0.0, bits) for width in (4, 8, 12) for bits in (None, 4)),
         ("cifar_resnet8_w2", 0.0, 4),
@@ -98,6 +98,7 @@ EXPERIMENT = Experiment(
         ),
     },
     fields={"data.source": "cifar10"},
+    shares=("recipe",),
     stages=(FIT, Stage("experiments.bytes_files:store")),
     drawing="bytes",
     figures=(),
