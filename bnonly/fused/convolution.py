@@ -176,7 +176,8 @@ def prepare(weight: Tensor, tile: Tile = 4, stored: torch.dtype = torch.float32)
             f"a weight {list(weight.shape)} of {weight.dtype} on {weight.device} has no such kernel, which takes "
             f"float32 [K, C, 3, 3] on a CPU, K and C multiples of {_LANES} up to {MOST_CHANNELS}; use torch's conv2d"
         )
-    own = rounded(weight.detach(), stored).clone(memory_format=torch.contiguous_format)
+    with torch.inference_mode(False):  # or scalars could not be put in after an evaluation
+        own = rounded(weight.detach(), stored).clone(memory_format=torch.contiguous_format)
     return Prepared(own, tile, stored)
 
 

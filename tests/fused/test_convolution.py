@@ -245,6 +245,17 @@ def test_of_scalars_that_train_only_their_filters_are_transformed_anew(layout):
     assert len(known) == 1  # changed in place
 
 
+def test_scalars_change_after_an_evaluation_and_before_the_next():
+    """As when running statistics are estimated for the mean of the last steps."""
+    conv, x = scalars(2), drawn(1, 16, 16, 6, 6)[0]
+    for place in (torch.inference_mode, torch.no_grad, torch.inference_mode):
+        with place():
+            conv.random_values.data.add_(1)
+            conv.write_back()
+            ready = prepared_for(conv, x)
+            assert ready is not None and torch.equal(ready.ahead, prepare(conv.weight).ahead)
+
+
 def test_scalars_are_not_taken_for_all_that_changed():
     conv, x = scalars(2), drawn(1, 16, 16, 6, 6)[0]
     conv.write_back()
