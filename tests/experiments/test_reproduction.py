@@ -112,11 +112,12 @@ def test_what_goes_past_the_paper(tmp_path):
         ["`x`", "`a`", "`b`", "10", "1", "0.0", "20.0"],
     ]
     best = {"at_most_bytes": 1000, "ours": "A", "ours_top1": 0.5, "rival": "B", "rival_top1": 0.51}
-    frontier = [best | {"ours_better_by_points": -1.0}, {"at_most_bytes": 500, "ours": "A", "ours_top1": 0.5}]
+    best |= {"bare": "C", "bare_top1": 0.55, "ours_better_by_points": -1.0, "bare_better_by_points": 4.0}
+    frontier = [best, {"at_most_bytes": 500, "ours": "A", "ours_top1": 0.5}]
     table(tmp_path / "bytes" / "frontier.csv", frontier)
     assert files(tmp_path)[1:] == [
-        ["1,000", "A", "50.0", "B", "51.0", "-1.0"],
-        ["500", "A", "50.0", "", "", ""],
+        ["1,000", "A", "50.0", "C", "55.0", "B", "51.0", "-1.0", "+4.0"],
+        ["500", "A", "50.0", "", "", "", "", "", ""],
     ]
     stage = {"network": "cifar_resnet14", "stage": 1, "trained": "all", "epochs": 3, "seed": 0, "redrawn": 7}
     table(
