@@ -17,6 +17,7 @@ from experiments.grid import FIT, By, Experiment, Stage
 from experiments.recipe import PAPERS, Recipe, point
 
 _OUR_GROUPS = ("bn", "bn+output")
+_MIXED = tuple(f"bn+output+random:{count}" for count in (2, 8, 32))
 
 
 # What trains how, by choices on held-out images: gamma and beta, with whatever else trains, as `recipe` found it for
@@ -48,10 +49,10 @@ def _rivals(*asked: tuple[str, float, int | None]) -> list[Asked]:
 
 
 _SMALL = [
-    *_ours(["cifar_resnet14", "cifar_resnet32", "cifar_resnet56"]),
+    *_ours(["cifar_resnet14", "cifar_resnet32", "cifar_resnet56", "cifar_wrn14_2"]),
     *_ours(["cifar_resnet8"], ("bn",)),
-    *_ours(["cifar_resnet14"], ("random:2", "random:8", "bn+output+shortcut")),
-    *_ours(["cifar_wrn14_2"]),
+    *_ours(["cifar_resnet14"], ("random:2", "random:8", "bn+output+shortcut", *_MIXED)),
+    *_ours(["cifar_resnet8", "cifar_resnet14_w8", "cifar_resnet32", "cifar_wrn14_2"], _MIXED[1:2]),
     *_rivals(
         *((f"cifar_resnet14_w{width}", 0.0, bits) for width in (4, 8, 12) for bits in (None, 4)),
         ("cifar_resnet8_w2", 0.0, 4),
