@@ -52,7 +52,8 @@ _SMALL = [
     *_ours(["cifar_resnet14", "cifar_resnet32", "cifar_resnet56", "cifar_wrn14_2"]),
     *_ours(["cifar_resnet8"], ("bn",)),
     *_ours(["cifar_resnet14"], ("random:2", "random:8", "bn+output+shortcut", *_MIXED)),
-    *_ours(["cifar_resnet8", "cifar_resnet14_w8", "cifar_resnet32", "cifar_wrn14_2"], _MIXED[1:2]),
+    *_ours(["cifar_resnet14_w4", "cifar_resnet8", "cifar_resnet32", "cifar_wrn14_2"], ("bn+output+random:8",)),
+    *_ours(["cifar_resnet14_w8"], _MIXED),
     *_rivals(
         *((f"cifar_resnet14_w{width}", 0.0, bits) for width in (4, 8, 12) for bits in (None, 4)),
         ("cifar_resnet8_w2", 0.0, 4),

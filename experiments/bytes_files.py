@@ -6,8 +6,9 @@ Leaves bytes.json in the run's folder, a row a file.
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bnonly.data.batches import Loader
+    from bnonly.data.images import Dataset
 
     # What files are, their bytes by codec, and the network that a reader gets of each.
     _Made = tuple[dict[str, Any], dict[str, int], nn.Module]
@@ -28,12 +30,15 @@ if TYPE_CHECKING:
 VERSION = 3  # of bytes.json
 NAME = "bytes.json"
 
+STEPS = (2, 4, 8, 16, 32)
 OURS: tuple[dict[str, Any], ...] = (
     {"dtype": "fp32", "codec": "raw"},
     {"dtype": "fp16", "codec": "mask"},
-    *({"dtype": "fp16", "codec": "rans", "step": step, "outliers": "widen"} for step in (2, 4, 8, 16, 32)),
+    *({"dtype": "fp16", "codec": "rans", "step": step, "outliers": "widen"} for step in STEPS),
 )
 """Each is written as it is, and through xz, as the rivals are."""
+BARE = ((2, 8), (4, 8), (8, 8), (8, 16), (16, 16), (16, 32), (32, 32))
+"""Steps of a and b, and of what else trained in convolutions."""
 CALIBRATION = 1000  # training images, without labels, by which running statistics are put right for rounding
 _BATCHES = 100  # of training, for the same
 
@@ -49,7 +54,10 @@ def store(config: RunConfig, folder: RunFolder) -> None:
 
     images = run_data(config)
     train, test = run_batches(config, images, pick_device(config.training.device))
-    made = _rivals(config, folder, train) if config.group == "all" else _own(config, folder)
+    if config.group == "all":
+        made = _rivals(config, folder, train)
+    else:
+        made = chain(_own(config, folder), _bare(config, folder, images))
     rows = []
     for facts, sizes, net in made:
         score = _score(net, config, test)
@@ -59,11 +67,10 @@ def store(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
-    """Seed+BN files, and what of those in rans is left without what verifies them."""
+    """Seed+BN files."""
     from bnonly.seedfile.exporting import export
     from bnonly.seedfile.loading import load
     from bnonly.seedfile.saving import How
-    from experiments.bytes_bare import bare, grown
     from experiments.bytes_rivals import xz
 
     with TemporaryDirectory() as place:
@@ -76,12 +83,22 @@ def _own(config: RunConfig, folder: RunFolder) -> Iterator[_Made]:
             squeezed = xz(packed.data)
             assert lzma.decompress(squeezed) == packed.data
             sizes = {codec: len(packed.data), f"{codec}+xz": len(squeezed)}
-            facts = {"dtype": how["dtype"], "step": how.get("step")}
-            net = load(path)
-            yield {"form": "seed", **facts}, sizes, net
-            if packed.header.codec == "rans-1":
-                fewest = bare(packed.data)
-                yield {"form": "bare", **facts}, {"rans": len(fewest)}, grown(fewest, packed.header.arch.classes)
+            facts = {"form": "seed", "dtype": how["dtype"], "step": how.get("step"), "other_step": None}
+            yield facts, sizes, load(path)
+
+
+def _bare(config: RunConfig, folder: RunFolder, images: Dataset) -> Iterator[_Made]:
+    """What of seed+BN files is left without what verifies them."""
+    from bnonly.seedfile.exporting import calibration_images
+    from bnonly.training.build import trained_network
+    from experiments.bytes_bare import bare, grown
+
+    chosen, classes = calibration_images(config, images, CALIBRATION), len(folder.finished()[1]["classes"])
+    alone = not {"random", "shortcut"} & set(re.split(r"[+:]", config.group))
+    for step, other in [(step, step) for step in STEPS] if alone else BARE:
+        data = bare(trained_network(folder), step, other, chosen)
+        facts = {"form": "bare", "dtype": "steps", "step": step, "other_step": None if alone else other}
+        yield facts, {"rans": len(data)}, grown(data, classes)
 
 
 def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Made]:
@@ -109,7 +126,7 @@ def _rivals(config: RunConfig, folder: RunFolder, train: Loader) -> Iterator[_Ma
         )
         assert all(_equal(back, other) for other in others)
         sizes = {how.codec: len(data) for how, data in zip(ways, files, strict=True)}
-        yield {"form": "whole", "dtype": dtype, "step": None}, sizes, back
+        yield {"form": "whole", "dtype": dtype, "step": None, "other_step": None}, sizes, back
 
 
 def _equal(one: nn.Module, other: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from analysis.wording import percent
 SIZES = (1000, 2000, 3000, 5000, 7000, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000, 200_000)
 SIDES = {"seed": "ours", "bare": "bare", "whole": "rival"}
 _FILE = "bytes.json"
-_KIND = ["network", "group", "prune", "bits", "form", "dtype", "codec", "step", "epochs"]
+_KIND = ["network", "group", "prune", "bits", "form", "dtype", "codec", "step", "other_step", "epochs"]
 
 
 class _Stored(File):
@@ -25,6 +25,7 @@ class _Stored(File):
     dtype: str
     codec: str
     step: float | None
+    other_step: float | None
     bytes: int
     top1: float
     loss: float | None
@@ -60,7 +61,7 @@ def _rows(run: Kept) -> list[dict[str, Any]]:
             "seed": config.seed,
             "trained": result.trained_parameters,
             "run_top1": result.test.top1,
-            **fields(row, ("form", "dtype", "codec", "step", "bytes", "top1", "loss")),
+            **fields(row, ("form", "dtype", "codec", "step", "other_step", "bytes", "top1", "loss")),
             **made,
             "setting": run.setting("compression.prune", "compression.bits"),
         }
@@ -141,7 +142,8 @@ def _label(row: dict[Any, Any]) -> str:
         words.append(f"{row['prune']:.0%} pruned")
     codec, _, outer = row["codec"].partition("+")
     if not pd.isna(row["step"]) and codec == "rans":
-        words.append(f"rans, step {row['step']:g}")
+        other = "" if pd.isna(row["other_step"]) else f" and {row['other_step']:g}"
+        words.append(f"rans, step {row['step']:g}{other}")
     else:
         trained = "" if pd.isna(row["bits"]) else " trained"
         words += [f"{row['dtype']}{trained}", *([] if codec == "raw" else [codec])]

@@ -88,7 +88,7 @@ def export(
     input = Input(tuple(shape), config.data.mean, config.data.std, labels)
     if calibrate:
         assert images is not None, "they were read above"
-        packed = _calibrated(net, how, _training_images(config, images, calibrate), input, facts)
+        packed = _calibrated(net, how, calibration_images(config, images, calibrate), input, facts)
     else:
         packed = pack(net, how, input, facts)
     reader = network_of(read(packed.data))
@@ -109,7 +109,7 @@ def _calibrated(net: nn.Module, how: How, images: Tensor, input: Input | None, f
     return packed
 
 
-def _training_images(config: RunConfig, data: Dataset, count: int) -> Tensor:
+def calibration_images(config: RunConfig, data: Dataset, count: int) -> Tensor:
     """The first training images that the run has seen, as evaluation shows them: [count, 3, H, W]."""
     if not isinstance(data.train, Images):
         raise BadInput(f"calibration is for data sets in memory, and {data.name} is read from its files")

@@ -12,12 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bnonly
-import bnonly.seedfile
 from analysis.figures.frontier import pareto
 from analysis.neighbours.bytes import frontier, over_seeds, show
 from bnonly.cli import main
 from bnonly.errors import BadInput
 from bnonly.runs import RunFolder
+from bnonly.seedfile.calibration import calibrated
+from bnonly.seedfile.contents import read
+from bnonly.seedfile.errors import NotStorable
+from bnonly.seedfile.loading import network_of
+from bnonly.seedfile.saving import How as HowSaved
+from bnonly.seedfile.saving import pack, plain_input
 from experiments.bytes_bare import bare, grown
 from experiments.bytes_coder import Part, decode, encode
 from experiments.bytes_files import NAME, OURS, answered
@@ -94,35 +99,42 @@ def test_symbols_take_hardly_more_than_their_entropy():
         encode(parts, [*layers[:3], layers[3] + 3])
 
 
-@pytest.mark.parametrize("group", ["bn", "bn+output+shortcut", "random:2"])
+CHANGED = {"bn": (), "random:2": ("conv", "downsample.0"), "bn+output+shortcut": ("fc", "downsample.0")}
+
+
+@pytest.mark.parametrize("group", CHANGED)
 @pytest.mark.parametrize("step", [2, 32])
-def test_a_bare_file_is_the_network_without_its_proofs(group, step, tmp_path):
+def test_a_bare_file_is_the_network_without_its_proofs(group, step):
     net = lively("cifar_resnet14_w4")
     bnonly.freeze_all_but(net, group)
     random = np.random.default_rng(7)
     with torch.no_grad():
         for parameter in (p for p in net.parameters() if p.requires_grad and p.ndim != 1):
             parameter.copy_(torch.from_numpy(random.uniform(-1, 1, tuple(parameter.shape))))
-    packed = bnonly.seedfile.save(net, tmp_path / "net", codec="rans", step=step, outliers="widen", dtype="fp16")
-    data = bare(packed.data)
+    images = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    data = bare(net, step, 16, images)  # what trained beside BatchNorm is rounded in place
+    for name, value in net.state_dict().items():
+        moved = float((value - before[name]).abs().max())
+        assert (moved > 0) == any(part in name for part in CHANGED[group]) and moved <= 0.7 / 4 / 2, name
+    how = HowSaved(dtype="fp32", codec="rans", step=step, outliers="widen")
+    packed = pack(calibrated(net, how, images), how, plain_input("cifar_resnet14_w4", 7))
     assert len(data) < len(packed.data) - 900
-    whole, back = bnonly.seedfile.load(tmp_path / "net").state_dict(), grown(data, 7).state_dict()
+    whole, back = network_of(read(packed.data)).state_dict(), grown(data, 7).state_dict()
     assert whole.keys() == back.keys()
-    # Other values than a and b are in steps of their layer's deviation, below 0.7 here.
-    stored = {"bn": (), "random:2": ("conv", "downsample.0"), "bn+output+shortcut": ("fc", "downsample.0")}[group]
     for name, value in whole.items():
-        most = 0.7 / step / 2 if value.is_floating_point() and any(part in name for part in stored) else 0
-        assert float((back[name] - value).abs().max()) <= most, name
+        assert torch.equal(back[name], value), name
 
 
-def test_a_bare_file_that_is_none_is_refused(tmp_path):
-    net = lively("cifar_resnet14_w4")
+def test_a_bare_file_that_is_none_is_refused():
+    images = torch.randn(8, 3, 32, 32)
+    net, whole = lively("cifar_resnet14_w4"), lively()
+    bnonly.freeze_all_but(whole, "all")
+    with pytest.raises(NotStorable, match="all"):
+        bare(whole, 8, 8, images)
     bnonly.freeze_all_but(net, "bn")
-    raw = bnonly.seedfile.save(net, tmp_path / "net", codec="raw").data
-    with pytest.raises(BadInput, match="in raw has no bare form"):
-        bare(raw)
-    data = bare(bnonly.seedfile.save(net, tmp_path / "net", codec="rans", outliers="widen").data)
-    for wrong in (b"", data[:-1], raw, data.replace(b"resnet14_w4", b"resnet14_w2")):
+    data = bare(net, 8, 8, images)
+    for wrong in (b"", data[:-1], b"x" * 99, data.replace(b"resnet14_w4", b"resnet14_w2")):
         with pytest.raises(BadInput, match="no bare seed"):
             grown(wrong, 7)
 
@@ -170,7 +182,7 @@ def test_files_of_runs(tmp_path):
             full = {row["step"]: row for row in rows if row["codec"] == "rans+xz"}
             assert bare.keys() == full.keys()
             assert all(row["bytes"] < full[step]["bytes"] - 700 for step, row in bare.items())
-            if trial.config.group == "bn":  # all that is in rounded steps in both
+            if trial.config.group == "bn":  # nothing but a and b trained, which are equal
                 assert {step: row["top1"] for step, row in bare.items()} == {k: r["top1"] for k, r in full.items()}
             plain = {(row["codec"], row["dtype"], row["step"]): row["bytes"] for row in rows}
             assert all(size > plain[f"{k[0]}+xz", *k[1:]] for k, size in plain.items() if "+" not in k[0])
@@ -186,8 +198,8 @@ def test_what_trains_is_shown_by_its_own_recipe():
     def row(form, setting, seed, top1, epochs=10, group="bn"):
         return {
             "network": "cifar_resnet14", "group": group if form == "seed" else "all", "prune": 0.0, "bits": None,
-            "form": form, "dtype": "fp16", "codec": "raw", "step": None, "epochs": epochs, "setting": setting,
-            "seed": seed, "bytes": 3000.0, "top1": top1,
+            "form": form, "dtype": "fp16", "codec": "raw", "step": None, "other_step": None, "epochs": epochs,
+            "setting": setting, "seed": seed, "bytes": 3000.0, "top1": top1,
         }  # fmt: skip
 
     shown = show(
