@@ -10,6 +10,7 @@ knows.
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,8 @@ Sizes = dict[str, tuple[list[int], int]]
 def bare(net: nn.Module, step: int, other: int, images: Tensor) -> bytes:
     """A network as its run left it, its values rounded to steps: so many a standard deviation of each layer.
 
-    step: of a and b; other: of convolutions' scalars, both of `codecs.STEPS`. images: float32 [N, 3, H, W] to calibrate
-    by (see `bnonly.seedfile.calibration`). What trained beside BatchNorm is rounded in place.
+    step: of a and b; other: of convolutions' scalars, both of `codecs.STEPS`. images: float32 [N, 3, H, W] to
+    calibrate by (see `bnonly.seedfile.calibration`). The network is left as it is.
     Raises BadInput for a network that has no place here, and NotStorable.
     """
     origin = storable_origin(net)
@@ -53,9 +54,10 @@ def bare(net: nn.Module, step: int, other: int, images: Tensor) -> bytes:
     if origin.antialias != "none" or plan.redrawn or architecture(origin.name).family.library:
         raise BadInput(f"{origin.name} has no bare form, which is for plain networks as the seed draws them")
     sizes = _sizes(plan, step, other)
-    beside = _round(net, plan, sizes)
+    rounded = deepcopy(net)
+    beside = _round(rounded, plan, sizes)
     how = How(form="folded", codec="rans", step=step, outliers="widen")
-    packed = pack(calibrated(net, how, images), how, plain_input(origin.name, origin.classes))
+    packed = pack(calibrated(rounded, how, images, like=net), how, plain_input(origin.name, origin.classes))
     if packed.header.codec != "rans-1":
         raise BadInput(f"{origin.name} has no bare form ({'; '.join(packed.notes)})")
     contents = read(packed.data)
@@ -95,7 +97,7 @@ def grown(data: bytes, classes: int) -> nn.Module:
 
 
 def _round(net: nn.Module, plan: Plan, sizes: Sizes) -> dict[str, NDArray[np.float16]]:
-    """Round what trained beside BatchNorm to steps of its layers; by its kind, each layer's scale."""
+    """Round what trained beside BatchNorm to steps of its layers, in place; by its kind, each layer's scale."""
     found = {}
     for name, entries in plan.stored().items():
         places = [entry.name.rpartition(".") for entry in entries]

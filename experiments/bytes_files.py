@@ -37,7 +37,7 @@ OURS: tuple[dict[str, Any], ...] = (
     *({"dtype": "fp16", "codec": "rans", "step": step, "outliers": "widen"} for step in STEPS),
 )
 """Each is written as it is, and through xz, as the rivals are."""
-BARE = ((2, 8), (4, 8), (8, 8), (8, 16), (16, 16), (16, 32), (32, 32))
+BARE = ((2, 2), (4, 2), (4, 4), (8, 4), (8, 8), (8, 16), (16, 32))
 """Steps of a and b, and of what else trained in convolutions."""
 CALIBRATION = 1000  # training images, without labels, by which running statistics are put right for rounding
 _BATCHES = 100  # of training, for the same

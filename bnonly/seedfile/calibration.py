@@ -18,13 +18,14 @@ from bnonly.seedfile.saving import How, coded_layers
 _MOST = 4.0  # times a variance may change: beyond, a channel was as good as constant, and its ratio means nothing
 
 
-def calibrated(net: nn.Module, how: How, images: Tensor) -> nn.Module:
+def calibrated(net: nn.Module, how: How, images: Tensor, like: nn.Module | None = None) -> nn.Module:
     """A copy, in eval mode, that loses less by being stored as `how` says. images: float32 [N, 3, H, W], no labels.
 
-    The input of each BatchNorm is measured twice, in the network as it is and in the one that a reader will have,
-    whose earlier layers are coded already. Its running mean takes on the difference of the two means, its running
-    variance the ratio of the two variances. Where coding changes nothing, nothing changes; gamma, beta and the format
-    stay as they are. The idea is bias correction of quantised networks (Nagel et al., ICCV 2019, section 4.2).
+    The input of each BatchNorm is measured twice: in the network as it is, or in `like`, which it was before its
+    weights were rounded; and in the one that a reader will have, whose earlier layers are coded already. Its running
+    mean takes on the difference of the two means, its running variance the ratio of the two variances. Where coding
+    changes nothing, nothing changes; gamma, beta and the format stay as they are. The idea is bias correction of
+    quantised networks (Nagel et al., ICCV 2019, section 4.2).
     All images pass at once, layer by layer, in the memory of one evaluation. Raises BadInput for a folded network,
     and for one whose normalisation is not BatchNorm alone.
     """
@@ -34,12 +35,8 @@ def calibrated(net: nn.Module, how: How, images: Tensor) -> nn.Module:
     if how.form == "affine" or any(isinstance(m, NORMS) and not isinstance(m, BATCH_NORMS) for m in net.modules()):
         raise BadInput("calibration moves running statistics, and this network has other layers than BatchNorm")
     norms: list[Any] = [module for module in net.modules() if isinstance(module, BATCH_NORMS)]
-    before: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-    hooks = [norm.register_forward_pre_hook(lambda norm, x: before.update({norm: _moments(x[0])})) for norm in norms]
-    _pass(net, images)
-    for hook in hooks:
-        hook.remove()
-    for norm in norms:
+    reference = net if like is None else copy.deepcopy(like).eval()
+    for norm, before in zip(norms, _measured(reference, images), strict=True):
         norm.forward = _Coded(norm, how, before)
     try:
         _pass(net, images)
@@ -49,15 +46,26 @@ def calibrated(net: nn.Module, how: How, images: Tensor) -> nn.Module:
     return net
 
 
+def _measured(net: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Moments of each BatchNorm's input."""
+    found: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+    norms = [module for module in net.modules() if isinstance(module, BATCH_NORMS)]
+    hooks = [norm.register_forward_pre_hook(lambda norm, x: found.update({norm: _moments(x[0])})) for norm in norms]
+    _pass(net, images)
+    for hook in hooks:
+        hook.remove()
+    return [found[norm] for norm in norms]
+
+
 class _Coded:
     """In place of a BatchNorm's forward: puts its statistics right, then computes with what the reader will have."""
 
-    def __init__(self, norm: Any, how: How, before: dict[nn.Module, tuple[Tensor, Tensor]]):
+    def __init__(self, norm: Any, how: How, before: tuple[Tensor, Tensor]):
         self.norm, self.how, self.before = norm, how, before
 
     def __call__(self, x: Tensor) -> Tensor:
         norm = self.norm
-        (mean, var), (old_mean, old_var) = _moments(x), self.before[norm]
+        (mean, var), (old_mean, old_var) = _moments(x), self.before
         norm.running_mean += mean - old_mean
         norm.running_var *= torch.where(old_var > 0, var / old_var, 1.0).clamp(1 / _MOST, _MOST)
         weight, bias, mean, var = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,20 @@ def test_logits_of_other_images_are_nearer(images):
     wanted = logits(net, others)
     plain, right = (logits(read_back(each, how), others) for each in (net, calibrated(net, how, images)))
     assert (right - wanted).square().sum() < 0.8 * (plain - wanted).square().sum()
+
+
+def test_weights_that_were_rounded_are_made_good_too(images):
+    net, how = trained("cifar_resnet32").eval(), How(codec="raw")
+    rounded = deepcopy(net)
+    with torch.no_grad():
+        for parameter in (p for p in rounded.parameters() if p.ndim == 4):
+            parameter.copy_((parameter / 0.1).round() * 0.1)
+    others = torch.from_numpy(probe.images(6, (3, 32, 32), 32))
+    wanted = logits(net, others)
+    plain, right = (
+        (logits(calibrated(rounded, how, images, like=like), others) - wanted).square().sum() for like in (None, net)
+    )
+    assert right < 0.5 * plain
 
 
 def test_the_network_is_left_as_it_is(images):
